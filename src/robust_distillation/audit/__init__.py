@@ -1,0 +1,1 @@
+"""What an auditor measures: robustness, the filter against the truth, and figures."""

@@ -1,0 +1,67 @@
+"""What a person types. Nothing heavy is imported until a command needs it."""
+
+import sys
+import time
+from importlib import import_module
+
+import click
+
+from robust_distillation.errors import InputError
+
+STAGES = (
+    "fetch",
+    "dataset",
+    "validate",
+    "surrogate",
+    "poison",
+    "tune",
+    "autoencoder",
+    "filter",
+    "filter_audit",
+    "teacher",
+    "student",
+    "robustness",
+    "register",
+)
+
+
+class OneLineErrors(click.Group):
+    """A group that prints what went wrong in one line; `--debug` shows the traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; turn what a user can mend into one line on standard error and exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except (InputError, OSError, MemoryError) as error:
+            if ctx.params["debug"]:
+                raise
+            message = " ".join(str(error).split()) or type(error).__name__
+            click.echo(f"error: {message}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=OneLineErrors)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="robust-distillation")
+def main(debug: bool) -> None:
+    """Denoising-autoencoder-based defensive distillation: poison, filter, distil, attack, register, promote."""
+
+
+@main.command()
+@click.argument("name", type=click.Choice(STAGES))
+def stage(name: str) -> None:
+    """Run one stage of the pipeline in place, as `dvc repro` does."""
+    from robust_distillation.files import write_json
+    from robust_distillation.params import load_params
+    from robust_distillation.paths import TIMINGS
+    from robust_distillation.tracking.runs import stage_run
+
+    start = time.monotonic()
+    params = load_params()
+    with stage_run(name, params):
+        import_module(f"robust_distillation.stages.{name}").main(params)
+    write_json(TIMINGS / f"{name}.json", {"seconds": round(time.monotonic() - start, 1)})
+
+
+if __name__ == "__main__":
+    main()

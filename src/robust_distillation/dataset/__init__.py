@@ -1,0 +1,1 @@
+"""What an image set is: sources, archives, the generator, pickles, checks and the synthetic signs."""

@@ -1,0 +1,1 @@
+"""What a defender does: autoencoder, detector, distillation and abstention."""

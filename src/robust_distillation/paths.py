@@ -1,0 +1,35 @@
+"""Where each stage's outputs lie, relative to the repository root (the same names as in dvc.yaml)."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+
+RAW = Path("data/raw")
+DATASET = Path("data/dataset")
+TRAIN = DATASET / "train.p"
+VALIDATE = DATASET / "validate.p"
+TEST = DATASET / "test.p"
+TRUSTED = DATASET / "trusted.p"
+INFO = DATASET / "info.txt"
+POISONED = Path("data/poisoned/train.p")
+TRUTH = Path("data/truth/poison.p")
+FILTERED = Path("data/filtered/train.p")
+
+SURROGATE = Path("models/surrogate.keras")
+PROBE = Path("models/probe.keras")
+AUTOENCODER = Path("models/autoencoder.keras")
+DETECTOR = Path("models/detector.json")
+TEACHER = Path("models/teacher.keras")
+STUDENT = Path("models/student.keras")
+UNDEFENDED = Path("models/undefended.keras")
+ABSTENTION = Path("models/abstention.json")
+
+METRICS = Path("reports/metrics")
+FIGURES = Path("reports/figures")
+CURVES = Path("reports/curves")
+TIMINGS = Path("reports/timings")
+VERDICT = Path("reports/validation.json")
+DATA_DOCS = Path("reports/data_docs")
+HYPERPARAMETERS = Path("reports/best_hyperparameters.json")
+SCORES = Path("reports/scores.csv")
+REGISTERED = Path("reports/registered.json")

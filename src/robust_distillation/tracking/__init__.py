@@ -1,0 +1,1 @@
+"""MLflow: runs, lineage, the registry and promotion."""
