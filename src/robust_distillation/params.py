@@ -22,6 +22,12 @@ def parse_fraction(value: Any) -> Any:
     return value
 
 
+def format_epsilon(epsilon: float) -> str:
+    """Write an epsilon as people do: `8/255` where it is a whole number of grey levels, else a decimal."""
+    levels = round(epsilon * 255)
+    return f"{levels}/255" if abs(levels / 255 - epsilon) < 1e-9 else f"{epsilon:g}"
+
+
 def _check_epsilon(value: float) -> float:
     if not 0 < value <= 1:
         raise ValueError("must lie in (0, 1], since pixels do; 8 of 255 grey levels is written 8/255")
@@ -82,6 +88,7 @@ class Validate:
     min_per_class: Count
     min_std: Annotated[float, Field(ge=0)]
     max_rejected_share: Share
+    max_shared_share: Share
 
 
 @section

@@ -10,6 +10,7 @@ TRAIN = DATASET / "train.p"
 VALIDATE = DATASET / "validate.p"
 TEST = DATASET / "test.p"
 TRUSTED = DATASET / "trusted.p"
+CLASSES = DATASET / "classes.json"
 INFO = DATASET / "info.txt"
 POISONED = Path("data/poisoned/train.p")
 TRUTH = Path("data/truth/poison.p")

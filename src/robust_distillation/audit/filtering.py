@@ -1,0 +1,42 @@
+"""What a filter is worth, against the truth that only the auditor knows."""
+
+import numpy as np
+from sklearn.metrics import average_precision_score, precision_score, recall_score, roc_auc_score, roc_curve
+
+
+def audit_filter(scores: np.ndarray, kept: np.ndarray, kinds: np.ndarray, epsilons: np.ndarray) -> dict[str, object]:
+    """Compare a filter's scores and verdicts with the truth.
+
+    Args:
+        scores: (N,), larger is more suspicious.
+        kept: booleans (N,), False where the filter discarded.
+        kinds: (N,) the poison of each row, empty where it is clean.
+        epsilons: (N,) of each row's poison.
+
+    Returns:
+        `auroc`, `average_precision`, `precision` and `recall` of discarding, `clean_kept` (share), `poison_kept`
+        (share), and `auroc_per_kind` of each kind and epsilon against all clean rows. A figure that needs poison, or
+        clean rows, where there are none is None.
+    """
+    poisoned = kinds != ""
+    both = bool(poisoned.any() and not poisoned.all())
+    per_kind = {}
+    for kind, epsilon in sorted({(str(kind), float(epsilon)) for kind, epsilon in zip(kinds, epsilons) if kind}):
+        cell = (kinds == kind) & (epsilons == epsilon)
+        rows = cell | ~poisoned
+        per_kind[f"{kind} {epsilon:.4f}"] = float(roc_auc_score(cell[rows], scores[rows])) if both else None
+    return {
+        "auroc": float(roc_auc_score(poisoned, scores)) if both else None,
+        "average_precision": float(average_precision_score(poisoned, scores)) if both else None,
+        "precision": float(precision_score(poisoned, ~kept, zero_division=0)),
+        "recall": float(recall_score(poisoned, ~kept, zero_division=0)),
+        "clean_kept": float(kept[~poisoned].mean()) if not poisoned.all() else None,
+        "poison_kept": float(kept[poisoned].mean()) if poisoned.any() else None,
+        "auroc_per_kind": per_kind,
+    }
+
+
+def roc(scores: np.ndarray, poisoned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return false and true positive rates over all thresholds."""
+    false_positive, true_positive, _ = roc_curve(poisoned, scores)
+    return false_positive, true_positive

@@ -1,0 +1,1 @@
+"""Classifiers that attacker and defender build alike: architectures by name, and how to train them."""

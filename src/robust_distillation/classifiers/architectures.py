@@ -1,0 +1,78 @@
+"""Small, readable image classifiers by name. Each returns logits and holds no custom layer, so it loads anywhere."""
+
+from collections.abc import Callable
+
+import keras
+from keras import layers
+
+Shape = tuple[int, int, int]
+
+
+def lenet(shape: Shape, n_classes: int) -> keras.Model:
+    """LeNet-5 (LeCun et al. 1998) with ReLU, max pooling and dropout."""
+    image = keras.Input(shape)
+    x = layers.Conv2D(6, 5, padding="same", activation="relu")(image)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Conv2D(16, 5, activation="relu")(x)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(120, activation="relu")(x)
+    x = layers.Dropout(0.3)(x)
+    x = layers.Dense(84, activation="relu")(x)
+    x = layers.Dropout(0.3)(x)
+    return keras.Model(image, layers.Dense(n_classes)(x), name="lenet")
+
+
+def cnn(shape: Shape, n_classes: int) -> keras.Model:
+    """Three 3x3 convolutions of 24, 48 and 96 channels with batch normalisation, then one hidden layer."""
+    image = keras.Input(shape)
+    x = image
+    for channels in (24, 48, 96):
+        x = layers.Conv2D(channels, 3, padding="same", use_bias=False)(x)
+        x = layers.BatchNormalization(momentum=0.9)(x)
+        x = layers.ReLU()(x)
+        x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(x)
+    x = layers.Dropout(0.3)(x)
+    x = layers.Dense(128, activation="relu")(x)
+    x = layers.Dropout(0.3)(x)
+    return keras.Model(image, layers.Dense(n_classes)(x), name="cnn")
+
+
+def vgg(shape: Shape, n_classes: int) -> keras.Model:
+    """Pairs of 3x3 convolutions between poolings, after VGG (Simonyan and Zisserman 2015), no batch normalisation."""
+    image = keras.Input(shape)
+    x = image
+    for channels in (16, 32, 64):
+        x = layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
+        x = layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D()(x)
+    x = layers.Flatten()(x)
+    x = layers.Dense(128, activation="relu")(x)
+    x = layers.Dropout(0.3)(x)
+    return keras.Model(image, layers.Dense(n_classes)(x), name="vgg")
+
+
+def resnet(shape: Shape, n_classes: int) -> keras.Model:
+    """Three stages of one pre-activation residual block each (He et al. 2016), then global average pooling."""
+    image = keras.Input(shape)
+    x = layers.Conv2D(32, 3, padding="same", use_bias=False)(image)
+    for channels, stride in ((32, 1), (64, 2), (128, 2)):
+        activated = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+        shortcut = layers.Conv2D(channels, 1, strides=stride, use_bias=False)(activated)
+        x = layers.Conv2D(channels, 3, strides=stride, padding="same", use_bias=False)(activated)
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+        x = layers.Conv2D(channels, 3, padding="same", use_bias=False)(x)
+        x = layers.Add()([x, shortcut])
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(0.3)(x)
+    return keras.Model(image, layers.Dense(n_classes)(x), name="resnet")
+
+
+ARCHITECTURES: dict[str, Callable[[Shape, int], keras.Model]] = {
+    "lenet": lenet,
+    "cnn": cnn,
+    "vgg": vgg,
+    "resnet": resnet,
+}

@@ -1,0 +1,93 @@
+"""Training a classifier at a softmax temperature, the same way for attacker and defender."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from tqdm.keras import TqdmCallback
+
+from robust_distillation.classifiers.architectures import ARCHITECTURES
+from robust_distillation.errors import InputError
+from robust_distillation.params import Training
+
+History = dict[str, list[float]]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Keras, TensorFlow, NumPy and Python, and make TensorFlow's operations deterministic."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def train_classifier(
+    images: np.ndarray,
+    targets: np.ndarray,
+    settings: Training,
+    *,
+    temperature: float = 1.0,
+    validation: tuple[np.ndarray, np.ndarray],
+) -> tuple[keras.Model, History]:
+    """Train a new classifier by cross-entropy between `targets` and softmax(logits / temperature).
+
+    The temperature lies outside the returned model, which gives logits (Papernot et al. 2016, section IV).
+
+    Args:
+        images: float32 (N, H, W, C) in [0, 1].
+        targets: float32 (N, K), one-hot or soft labels; row i belongs to image i.
+        settings: architecture, epochs, batch size, learning rate and seed.
+        temperature: T, above 0.
+        validation: images and targets of the same form.
+
+    Returns:
+        The trained model, uncompiled, and per epoch `loss`, `accuracy`, `val_loss` and `val_accuracy`.
+    """
+    seed_everything(settings.seed)
+    model = ARCHITECTURES[settings.architecture](images.shape[1:], targets.shape[1])
+    trainer = keras.Sequential([model, layers.Rescaling(1 / temperature)])
+    trainer.compile(
+        optimizer=keras.optimizers.Adam(settings.learning_rate),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    )
+    history = trainer.fit(
+        images,
+        targets,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        validation_data=validation,
+        verbose=0,
+        callbacks=[TqdmCallback(verbose=0, desc=model.name)],
+    )
+    return model, history.history
+
+
+def load_model(path: Path) -> keras.Model:
+    """Read a .keras file in safe mode, which runs no code from it.
+
+    Raises:
+        InputError: the file is missing or is no model.
+    """
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except ValueError as error:
+        raise InputError(f"{path}: not a readable Keras model ({error}); run `dvc repro` to make it") from None
+
+
+def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Turn labels (N,) into float32 (N, n_classes)."""
+    return np.eye(n_classes, dtype=np.float32)[labels]
+
+
+def predict_logits(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Return logits (N, K) of float32 images (N, H, W, C) in [0, 1]."""
+    return model.predict(images, batch_size=batch_size, verbose=0)
+
+
+def evaluate(model: keras.Model, images: np.ndarray, labels: np.ndarray, *, temperature: float = 1.0) -> dict[str, Any]:
+    """Return `accuracy` and `loss`, the mean cross-entropy of softmax(logits / temperature)."""
+    logits = predict_logits(model, images)
+    losses = keras.ops.sparse_categorical_crossentropy(labels, logits / temperature, from_logits=True)
+    return {"accuracy": float(np.mean(logits.argmax(axis=1) == labels)), "loss": float(np.mean(losses))}

@@ -1,0 +1,133 @@
+"""Dropout inference: the student returns null where its own dropout passes say that it does not know."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from robust_distillation.classifiers.training import predict_logits
+from robust_distillation.defences.distillation import soften
+
+SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """A student's uncertainty, and the threshold above which it abstains.
+
+    Attributes:
+        student: a functional model that returns logits.
+        measure: `passes`, the mean KL divergence of dropout passes from their mean (Gal and Ghahramani 2016 for the
+            passes), or `nearest_class`, the KL divergence of their mean from the nearest class distribution.
+        passes: number of dropout passes.
+        seed: of the dropout masks.
+        class_distributions: (K, K), row c the mean prediction over training images of class c.
+        threshold: an uncertainty above it makes the student abstain.
+    """
+
+    student: keras.Model
+    measure: Literal["passes", "nearest_class"]
+    passes: int
+    seed: int
+    class_distributions: list[list[float]]
+    threshold: float = float("inf")
+
+    @cached_property
+    def _sampler(self) -> "DropoutSampler":
+        return DropoutSampler(self.student, passes=self.passes, seed=self.seed)
+
+    def uncertainty(self, images: np.ndarray) -> np.ndarray:
+        """Return the uncertainty (N,), at least 0, of float32 images (N, H, W, C); each image's is its own alone."""
+        probabilities = self._sampler.predict(images)
+        if self.measure == "passes":
+            return divergence_from_mean(probabilities)
+        return divergence_from_nearest(probabilities.mean(axis=0), np.array(self.class_distributions))
+
+
+def class_distributions(student: keras.Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the mean prediction (K, K) over the training images of each class.
+
+    Raises:
+        ValueError: a class has no image.
+    """
+    probabilities = soften(predict_logits(student, images), 1.0)
+    n_classes = probabilities.shape[1]
+    missing = sorted(set(range(n_classes)) - set(labels.tolist()))
+    if missing:
+        raise ValueError(f"classes without a training image: {missing}")
+    return np.stack([probabilities[labels == label].mean(axis=0) for label in range(n_classes)])
+
+
+def infer_threshold(uncertainty: np.ndarray, coverage: float) -> float:
+    """Return the smallest threshold at which at least a share `coverage` of the images (N,) is answered."""
+    return float(np.quantile(uncertainty, coverage, method="inverted_cdf"))
+
+
+def divergence_from_mean(probabilities: np.ndarray) -> np.ndarray:
+    """Return mean_k KL(p_k || mean p) for passes (P, N, K): (N,) in nats, 0 where all passes agree."""
+    return _kl(probabilities, probabilities.mean(axis=0)).mean(axis=0)
+
+
+def divergence_from_nearest(probabilities: np.ndarray, distributions: np.ndarray) -> np.ndarray:
+    """Return min_c KL(p || distribution of class c) for predictions (N, K) and distributions (K, K): (N,) in nats."""
+    return _kl(probabilities[:, None], distributions[None]).min(axis=1)
+
+
+def _kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    p, q = np.maximum(p, SMALLEST), np.maximum(q, SMALLEST)
+    return np.maximum(np.sum(p * np.log(p / q), axis=-1), 0)
+
+
+class DropoutSampler:
+    """Predicts several times with dropout on and everything else, batch normalisation included, at inference.
+
+    Pass k draws its dropout masks from (seed, k) and uses them for every image, so an image's answer depends neither
+    on the other images of its batch nor on their order.
+
+    Args:
+        model: a functional model that returns logits.
+        passes: P.
+        seed: of the masks.
+    """
+
+    def __init__(self, model: keras.Model, *, passes: int, seed: int) -> None:
+        sampler = _with_dropout_on(model)
+        states = [layer.seed_generator.state for layer in sampler.layers if isinstance(layer, layers.Dropout)]
+
+        @tf.function(reduce_retracing=True)
+        def predict(batch: tf.Tensor) -> tf.Tensor:
+            outputs = tf.TensorArray(tf.float32, passes)
+            for number in tf.range(passes):
+                for state in states:
+                    state.assign([seed, number])
+                outputs = outputs.write(number, tf.nn.softmax(sampler(batch)))
+            return outputs.stack()
+
+        self._predict = predict
+
+    def predict(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+        """Return probabilities, float32 (P, N, K), of float32 images (N, H, W, C) in [0, 1]."""
+        starts = range(0, len(images), batch_size)
+        return np.concatenate([self._predict(images[start : start + batch_size]).numpy() for start in starts], axis=1)
+
+
+def _with_dropout_on(model: keras.Model) -> keras.Model:
+    """Clone a model so that dropout always draws, one mask for the whole batch."""
+
+    def clone(layer: layers.Layer) -> layers.Layer:
+        if isinstance(layer, layers.Dropout):
+            return layers.Dropout(layer.rate, noise_shape=(1, *layer.output.shape[1:]), seed=0, name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, layers.Dropout):
+            kwargs["training"] = True
+        return layer(*args, **kwargs)
+
+    sampler = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    sampler.set_weights(model.get_weights())
+    return sampler

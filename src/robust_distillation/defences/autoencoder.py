@@ -1,0 +1,214 @@
+"""The denoising autoencoder: a convolutional network that maps distorted images to clean ones."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import layers
+
+from robust_distillation.classifiers.training import History, seed_everything
+from robust_distillation.params import Autoencoder, format_epsilon
+from robust_distillation.threats.evasion import Model, craft
+from robust_distillation.threats.poison import quantise
+
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What keras-tuner searches.
+
+    Attributes:
+        width: channels of the first level; each further level has twice as many.
+        depth: number of levels, each of which halves height and width.
+        latent: channels of the bottleneck.
+        optimizer: `adam` or `sgd` (with Nesterov momentum 0.9).
+        learning_rate: of the optimizer.
+    """
+
+    width: int
+    depth: int
+    latent: int
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: float
+
+
+def build_autoencoder(shape: tuple[int, int, int], chosen: Hyperparameters) -> keras.Model:
+    """Build and compile an autoencoder with mean squared error as its loss.
+
+    Args:
+        shape: (H, W, C); H and W are padded inside to a multiple of 2**depth.
+        chosen: the hyperparameters.
+
+    Returns:
+        A model from float32 images in [0, 1] to reconstructions of the same shape and range.
+    """
+    height, width, channels = shape
+    bottom, right = -height % 2**chosen.depth, -width % 2**chosen.depth
+    image = keras.Input(shape)
+    x = layers.ZeroPadding2D(((0, bottom), (0, right)))(image)
+    for level in range(chosen.depth):
+        x = layers.Conv2D(chosen.width * 2**level, 3, padding="same", activation="relu")(x)
+        x = layers.Conv2D(chosen.width * 2**level, 3, strides=2, padding="same", activation="relu")(x)
+    x = layers.Conv2D(chosen.latent, 3, padding="same", activation="relu", name="bottleneck")(x)
+    for level in reversed(range(chosen.depth)):
+        x = layers.Conv2DTranspose(chosen.width * 2**level, 4, strides=2, padding="same", activation="relu")(x)
+        x = layers.Conv2D(chosen.width * 2**level, 3, padding="same", activation="relu")(x)
+    x = layers.Conv2D(channels, 3, padding="same", activation="sigmoid")(x)
+    model = keras.Model(image, layers.Cropping2D(((0, bottom), (0, right)))(x), name="autoencoder")
+    optimizers = {
+        "adam": lambda: keras.optimizers.Adam(chosen.learning_rate),
+        "sgd": lambda: keras.optimizers.SGD(chosen.learning_rate, momentum=0.9, nesterov=True),
+    }
+    model.compile(optimizer=optimizers[chosen.optimizer](), loss="mse")
+    return model
+
+
+def adversarial_pairs(images: np.ndarray, labels: np.ndarray, model: Model, settings: Autoencoder) -> dict[str, Pairs]:
+    """Make (distorted, clean) pairs from clean images: unchanged, and attacked through the defender's own model.
+
+    The attacked images are rounded to grey levels, as stored poison is.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        labels: integers (N,).
+        model: the defender's own classifier.
+        settings: kinds, epsilons, step size, iterations and seed of the attacks.
+
+    Returns:
+        Pairs of float32 arrays (N, H, W, C) in [0, 1], by name: `clean`, then `KIND EPSILON`.
+    """
+    clean = images.astype(np.float32) / 255
+    pairs = {"clean": (clean, clean)}
+    for cell, (kind, epsilon) in enumerate(product(settings.kinds, settings.epsilons)):
+        adversarial = craft(
+            kind,
+            model,
+            clean,
+            labels,
+            epsilon=epsilon,
+            alpha=settings.alpha,
+            iterations=settings.iterations,
+            seed=settings.seed + cell,
+        )
+        distorted = quantise(images, adversarial).astype(np.float32) / 255
+        pairs[f"{kind} {format_epsilon(epsilon)}"] = (distorted, clean)
+    return pairs
+
+
+def gaussian_pairs(images: np.ndarray, settings: Autoencoder) -> dict[str, Pairs]:
+    """Make (noisy, clean) pairs with Gaussian noise of standard deviation `settings.noise`, clipped to [0, 1].
+
+    Args:
+        images: uint8 (N, H, W, C).
+        settings: noise and seed.
+    """
+    clean = images.astype(np.float32) / 255
+    noise = np.random.default_rng(settings.seed).normal(0, settings.noise, clean.shape).astype(np.float32)
+    return {f"gaussian {settings.noise:g}": (np.clip(clean + noise, 0, 1), clean)}
+
+
+def join(pairs: dict[str, Pairs]) -> Pairs:
+    """Concatenate all kinds of pairs into one."""
+    return np.concatenate([x for x, _ in pairs.values()]), np.concatenate([y for _, y in pairs.values()])
+
+
+class FlippedPairs(keras.utils.PyDataset):
+    """Shuffled batches of pairs, each pair flipped and turned at random.
+
+    A reconstruction does not depend on what a sign means, so all eight symmetries of the square are legal here.
+    The draws depend on seed, epoch and batch alone.
+    """
+
+    def __init__(self, pairs: Pairs, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self._pairs = pairs
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self._pairs[0]) // self._batch_size)
+
+    def __getitem__(self, index: int) -> Pairs:
+        order = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._pairs[0]))
+        rows = order[index * self._batch_size : (index + 1) * self._batch_size]
+        turns, flips = np.random.default_rng([self._seed, self._epoch, index]).integers([[4], [2]], size=(2, len(rows)))
+        distorted, clean = (
+            np.stack([_symmetry(*item) for item in zip(part[rows], turns, flips, strict=True)]) for part in self._pairs
+        )
+        return distorted, clean
+
+    def on_epoch_end(self) -> None:
+        """Draw anew in the next epoch."""
+        self._epoch += 1
+
+
+def _symmetry(image: np.ndarray, turns: int, flip: int) -> np.ndarray:
+    square = image.shape[0] == image.shape[1]
+    turned = np.rot90(image, turns if square else 2 * turns)
+    return turned[:, ::-1] if flip else turned
+
+
+def fit_autoencoder(
+    model: keras.Model,
+    pairs: Pairs,
+    validation: Pairs,
+    *,
+    epochs: int,
+    batch_size: int,
+    patience: int | None,
+    seed: int,
+    callbacks: list[Any],
+) -> History:
+    """Train until the validation loss has not fallen for `patience` epochs, and keep the best epoch's weights.
+
+    Args:
+        model: compiled, from `build_autoencoder`.
+        pairs: distorted and clean images.
+        validation: the same, of images not trained on.
+        epochs: at most.
+        batch_size: of the gradient steps.
+        patience: epochs; None trains them all and keeps the last.
+        seed: of shuffling and flips.
+        callbacks: further Keras callbacks.
+
+    Returns:
+        Per epoch `loss` and `val_loss`.
+    """
+    if patience is not None:
+        callbacks = [*callbacks, keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)]
+    batches = FlippedPairs(pairs, batch_size, seed)
+    return model.fit(batches, validation_data=validation, epochs=epochs, verbose=0, callbacks=callbacks).history
+
+
+def train_autoencoder(
+    chosen: Hyperparameters, pairs: Pairs, validation: Pairs, settings: Autoencoder, callbacks: list[Any]
+) -> tuple[keras.Model, History]:
+    """Build an autoencoder with the chosen hyperparameters and train it with early stopping."""
+    seed_everything(settings.seed)
+    model = build_autoencoder(pairs[0].shape[1:], chosen)
+    history = fit_autoencoder(
+        model,
+        pairs,
+        validation,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        patience=settings.patience,
+        seed=settings.seed,
+        callbacks=callbacks,
+    )
+    return model, history
+
+
+def mean_squared_error(model: keras.Model, pairs: Pairs) -> float:
+    """Return the mean over all pixels of (model(distorted) - clean)**2, in squared [0, 1] units."""
+    distorted, clean = pairs
+    return float(np.mean(np.square(reconstruct(model, distorted) - clean), dtype=np.float64))
+
+
+def reconstruct(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Return the reconstructions of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
+    return model.predict(images, batch_size=batch_size, verbose=0)

@@ -1,0 +1,62 @@
+"""filter: score the training set with the autoencoder, discard above the inferred threshold, reform what is kept."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+
+from robust_distillation.classifiers.training import load_model, seed_everything
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.defences.detector import Detector, infer_threshold
+from robust_distillation.defences.reform import reform
+from robust_distillation.errors import InputError
+from robust_distillation.files import read_json, replacing, write_json
+from robust_distillation.params import Params
+from robust_distillation.paths import AUTOENCODER, CLASSES, DETECTOR, FILTERED, POISONED, SCORES, TRUSTED
+from robust_distillation.stages.pairs import split_trusted
+from robust_distillation.stages.results import report_metrics
+
+
+def main(params: Params) -> None:
+    """Infer the threshold on trusted images that the autoencoder was not trained on, then filter."""
+    seed_everything(params.autoencoder.seed)
+    settings = params.filter
+    autoencoder = load_model(AUTOENCODER)
+    _, calibrate = split_trusted(params, ImageSet.load(TRUSTED))
+    threshold = infer_threshold(
+        autoencoder, calibrate.images, start=settings.threshold_start, keep_clean=settings.keep_clean
+    )
+    train = ImageSet.load(POISONED)
+    scores = Detector(autoencoder, threshold).score(train.images)
+    kept = scores <= threshold
+    _check_classes(train.labels, kept, threshold)
+
+    survivors = train.take(kept)
+    reformed = np.rint(255 * reform(autoencoder, survivors.images, settings.reform)).astype(np.uint8)
+    replace(survivors, features=reformed).save(FILTERED)
+    with replacing(SCORES) as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["id", "label", "score", "kept"])
+        writer.writerows(
+            zip(train.ids, train.labels, (f"{score:.8f}" for score in scores), kept.astype(int), strict=True)
+        )
+    write_json(DETECTOR, {"threshold": threshold, "reform": settings.reform})
+    report_metrics(
+        "filter",
+        {
+            "threshold_start": settings.threshold_start,
+            "threshold": threshold,
+            "kept": int(kept.sum()),
+            "discarded": int((~kept).sum()),
+        },
+    )
+
+
+def _check_classes(labels: np.ndarray, kept: np.ndarray, threshold: float) -> None:
+    ids, names = (read_json(CLASSES)[key] for key in ("ids", "names"))
+    lost = [f"{ids[label]} ({names[label]})" for label in np.unique(labels) if not kept[labels == label].any()]
+    if lost:
+        raise InputError(
+            f"{POISONED}: the threshold {threshold:.5g} discards every image of class {', '.join(lost)}; "
+            "raise filter.keep_clean in params.yaml or train a better autoencoder"
+        )

@@ -1,0 +1,45 @@
+"""The pairs of distorted and clean images that tune and autoencoder train, judge and test on."""
+
+import numpy as np
+
+from robust_distillation.classifiers.training import load_model
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.defences.autoencoder import Pairs, adversarial_pairs, gaussian_pairs, join
+from robust_distillation.defences.detector import split_by_track
+from robust_distillation.errors import InputError
+from robust_distillation.params import Params
+from robust_distillation.paths import POISONED, PROBE, TRUSTED, VALIDATE
+
+
+def training_pairs(params: Params) -> tuple[Pairs, Pairs]:
+    """Return the pairs to train on and those to judge by, in the mode that the params name.
+
+    In mode `adversarial` they come from half of the trusted tracks and from the validation set, attacked through the
+    defender's probe. In mode `gaussian` they come from the training set, as the defender got it, with the validation
+    set, and from the trusted part.
+
+    Raises:
+        InputError: mode `adversarial` without trusted images.
+    """
+    settings = params.autoencoder
+    validate, trusted = ImageSet.load(VALIDATE), ImageSet.load(TRUSTED)
+    if settings.mode == "gaussian":
+        features = np.concatenate([ImageSet.load(POISONED).features, validate.features])
+        return join(gaussian_pairs(features, settings)), join(gaussian_pairs(trusted.features, settings))
+    fit, _ = split_trusted(params, trusted)
+    probe = load_model(PROBE)
+    return (
+        join(adversarial_pairs(fit.features, fit.labels, probe, settings)),
+        join(adversarial_pairs(validate.features, validate.labels, probe, settings)),
+    )
+
+
+def split_trusted(params: Params, trusted: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Split the trusted part by track: one half to train the autoencoder on, one to infer the threshold from."""
+    if len(np.unique(trusted.tracks)) < 2:
+        raise InputError(
+            f"{TRUSTED}: {len(trusted)} images of {len(np.unique(trusted.tracks))} tracks cannot be split in two; "
+            "raise dataset.trusted_samples in params.yaml"
+        )
+    fit, calibrate = split_by_track(trusted.tracks, 0.5, params.autoencoder.seed)
+    return trusted.take(fit), trusted.take(calibrate)

@@ -1,0 +1,30 @@
+"""teacher: train at softmax temperature T on the filtered set."""
+
+from robust_distillation.audit.figures import learning_curves
+from robust_distillation.classifiers.training import evaluate, load_model, one_hot, train_classifier
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.defences.reform import reform
+from robust_distillation.files import read_json, replacing
+from robust_distillation.params import Params
+from robust_distillation.paths import AUTOENCODER, CLASSES, FILTERED, TEACHER, TEST, VALIDATE
+from robust_distillation.stages.results import report_curve, report_figure, report_metrics
+
+
+def main(params: Params) -> None:
+    """Train, and test on images that went through the same reform as the training set."""
+    n_classes = len(read_json(CLASSES)["ids"])
+    autoencoder, how = load_model(AUTOENCODER), params.filter.reform
+    train, validate, test = ImageSet.load(FILTERED), ImageSet.load(VALIDATE), ImageSet.load(TEST)
+    model, history = train_classifier(
+        train.images,
+        one_hot(train.labels, n_classes),
+        params.teacher,
+        temperature=params.teacher.temperature,
+        validation=(reform(autoencoder, validate.images, how), one_hot(validate.labels, n_classes)),
+    )
+    with replacing(TEACHER) as temporary:
+        model.save(temporary)
+    report_curve("teacher", history)
+    report_figure("teacher_curves", learning_curves(history, f"teacher, T = {params.teacher.temperature:g}"))
+    tested = evaluate(model, reform(autoencoder, test.images, how), test.labels, temperature=params.teacher.temperature)
+    report_metrics("teacher", tested | {"parameters": model.count_params()})

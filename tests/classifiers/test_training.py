@@ -1,0 +1,54 @@
+import keras
+import numpy as np
+import pytest
+
+from robust_distillation.classifiers.architectures import ARCHITECTURES
+from robust_distillation.classifiers.training import evaluate, load_model, one_hot, predict_logits, train_classifier
+from robust_distillation.errors import InputError
+from robust_distillation.params import Training
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])
+def test_architectures_return_logits_and_hold_no_custom_layer(name, shape):
+    model = ARCHITECTURES[name](shape, 7)
+    assert model.output_shape == (None, 7)
+    assert model.layers[-1].activation is keras.activations.linear
+    assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in model.layers)
+
+
+def test_training_learns_at_a_high_temperature_and_repeats(problem):
+    settings = Training(architecture="lenet", epochs=10, batch_size=16, learning_rate=0.003, seed=1)
+    targets = one_hot(problem.labels, 4)
+    data = (problem.images, targets)
+    first, history = train_classifier(*data, settings, temperature=20.0, validation=data)
+    again, _ = train_classifier(*data, settings, temperature=20.0, validation=data)
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert history["val_accuracy"][-1] > 0.9
+    for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_evaluate_divides_logits_by_the_temperature(problem):
+    logits = predict_logits(problem.model, problem.images).astype(np.float64)
+    scaled = logits / 5
+    log_probability = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    expected = -log_probability[np.arange(60), problem.labels].mean()
+    found = evaluate(problem.model, problem.images, problem.labels, temperature=5.0)
+    assert found["loss"] == pytest.approx(expected, rel=1e-4)
+    assert found["accuracy"] == np.mean(logits.argmax(axis=1) == problem.labels)
+
+
+def test_a_saved_model_loads_without_this_package(problem, tmp_path):
+    problem.model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(predict_logits(loaded, problem.images), predict_logits(problem.model, problem.images))
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path):
+    broken = tmp_path / "model.keras"
+    broken.write_text("no model")
+    for path in (broken, tmp_path / "absent.keras"):
+        with pytest.raises(InputError, match=path.name):
+            load_model(path)

@@ -1,0 +1,41 @@
+import logging
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A classification problem that a tiny model learns in seconds, and that model."""
+
+    model: object
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def draw_problem(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Four classes of 12x12 colour images: a bright square in one corner each, with noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 4
+    images = rng.uniform(0.2, 0.5, (count, 12, 12, 3))
+    for image, label in zip(images, labels, strict=True):
+        row, column = 6 * (label // 2), 6 * (label % 2)
+        image[row : row + 6, column : column + 6] += 0.25
+    return images.astype(np.float32), labels
+
+
+@pytest.fixture(scope="session")
+def problem() -> Problem:
+    from robust_distillation.classifiers.training import one_hot, train_classifier
+    from robust_distillation.params import Training
+
+    images, labels = draw_problem(240, seed=0)
+    test_images, test_labels = draw_problem(60, seed=1)
+    settings = Training(architecture="cnn", epochs=6, batch_size=32, learning_rate=0.003, seed=5)
+    model, _ = train_classifier(images, one_hot(labels, 4), settings, validation=(test_images, one_hot(test_labels, 4)))
+    return Problem(model, test_images, test_labels)

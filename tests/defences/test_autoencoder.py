@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+
+from robust_distillation.defences.autoencoder import (
+    FlippedPairs,
+    Hyperparameters,
+    adversarial_pairs,
+    build_autoencoder,
+    gaussian_pairs,
+    join,
+    mean_squared_error,
+    reconstruct,
+    train_autoencoder,
+)
+from robust_distillation.defences.detector import Detector, infer_threshold, reconstruction_error, split_by_track
+from robust_distillation.defences.reform import reform, reformed_classifier
+from robust_distillation.params import Autoencoder
+
+CHOSEN = Hyperparameters(width=8, depth=1, latent=8, optimizer="adam", learning_rate=0.01)
+SETTINGS = Autoencoder(
+    mode="adversarial",
+    kinds=["fgsm", "i_fgsm"],
+    epsilons=[0.01, 8 / 255],
+    alpha=1 / 255,
+    iterations=4,
+    noise=0.12,
+    epochs=4,
+    patience=2,
+    batch_size=16,
+    seed=7,
+)
+
+
+@pytest.fixture(scope="module")
+def features(problem):
+    return np.rint(255 * problem.images).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def trained(problem, features):
+    pairs = join(adversarial_pairs(features, problem.labels, problem.model, SETTINGS))
+    return train_autoencoder(CHOSEN, pairs, pairs, SETTINGS, [])
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 3), (30, 30, 1), (13, 17, 3)])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_reconstructions_have_the_images_shape_and_range(shape, depth):
+    chosen = Hyperparameters(width=4, depth=depth, latent=4, optimizer="sgd", learning_rate=0.01)
+    images = np.random.default_rng(0).random((2, *shape), dtype=np.float32)
+    output = reconstruct(build_autoencoder(shape, chosen), images)
+    assert output.shape == images.shape
+    assert output.min() >= 0
+    assert output.max() <= 1
+
+
+def test_training_lowers_the_error_and_repeats(problem, features, trained):
+    model, history = trained
+    pairs = join(adversarial_pairs(features, problem.labels, problem.model, SETTINGS))
+    again, _ = train_autoencoder(CHOSEN, pairs, pairs, SETTINGS, [])
+    assert history["val_loss"][-1] < history["val_loss"][0]
+    assert mean_squared_error(model, pairs) == pytest.approx(min(history["val_loss"]), rel=1e-4)
+    assert mean_squared_error(again, pairs) == mean_squared_error(model, pairs)
+
+
+def test_adversarial_pairs_keep_the_clean_target_and_the_ball(problem, features):
+    pairs = adversarial_pairs(features, problem.labels, problem.model, SETTINGS)
+    assert list(pairs) == ["clean", "fgsm 0.01", "fgsm 8/255", "i_fgsm 0.01", "i_fgsm 8/255"]
+    for name, (distorted, clean) in pairs.items():
+        np.testing.assert_array_equal(clean, features.astype(np.float32) / 255)
+        bound = {"clean": 0, "0.01": 0.01, "8/255": 8 / 255}[name.split()[-1]]
+        assert np.abs(distorted - clean).max() <= bound + 1e-6
+
+
+def test_gaussian_pairs_have_the_noise_asked_for(features):
+    ((distorted, clean),) = gaussian_pairs(features, SETTINGS).values()
+    inside = (clean > 0.45) & (clean < 0.55)
+    assert np.std((distorted - clean)[inside]) == pytest.approx(0.12, abs=0.01)
+
+
+def test_flips_turn_both_images_of_a_pair_alike_and_repeat():
+    clean = np.random.default_rng(0).random((20, 6, 6, 3), dtype=np.float32)
+    first, again = (FlippedPairs((clean + 1, clean), 8, seed=1) for _ in range(2))
+    assert len(first) == 3
+    for index in range(3):
+        distorted, target = first[index]
+        np.testing.assert_array_equal(distorted, target + 1)
+        np.testing.assert_array_equal(target, again[index][1])
+    before = first[0][1]
+    first.on_epoch_end()
+    assert not np.array_equal(before, first[0][1])
+
+
+def test_the_score_is_the_mean_squared_error_and_alibi_detect_agrees(problem, trained):
+    from alibi_detect.od import OutlierAE
+
+    model, _ = trained
+    scores = Detector(model, 0.1).score(problem.images)
+    np.testing.assert_allclose(scores, reconstruction_error(problem.images, reconstruct(model, problem.images)))
+    outlier = OutlierAE(threshold=0.1, ae=model, data_type="image")
+    _, theirs = outlier.score(problem.images)
+    np.testing.assert_allclose(scores, theirs, rtol=1e-4)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9, 1.0])
+def test_the_inferred_threshold_keeps_the_promised_share(problem, trained, keep):
+    model, _ = trained
+    threshold = infer_threshold(model, problem.images, start=1.0, keep_clean=keep)
+    kept = Detector(model, threshold).score(problem.images) <= threshold + 1e-9
+    assert kept.mean() == pytest.approx(keep, abs=1 / 60)
+
+
+def test_scores_do_not_depend_on_order_or_company(problem, trained):
+    detector = Detector(trained[0], 0.1)
+    scores = detector.score(problem.images)
+    np.testing.assert_allclose(detector.score(problem.images[::-1])[::-1], scores, rtol=1e-5)
+    np.testing.assert_allclose(detector.score(problem.images[3:4]), scores[3:4], rtol=1e-5)
+
+
+def test_tracks_are_never_split():
+    tracks = np.array([5, 5, 7, 7, 9, 9, -1, -1, -1, -1])
+    first, second = split_by_track(tracks, 0.5, seed=0)
+    assert sorted([*first, *second]) == list(range(10))
+    assert len(first)
+    assert len(second)
+    assert not set(tracks[first][tracks[first] >= 0]) & set(tracks[second])
+
+
+def test_the_reformed_classifier_is_the_classifier_of_the_reformed_image(problem, trained):
+    model, _ = trained
+    both = reformed_classifier(model, problem.model, "reconstruct")
+    expected = problem.model(reform(model, problem.images, "reconstruct"))
+    np.testing.assert_allclose(both(problem.images), expected, rtol=1e-4, atol=1e-5)
+    assert reform(model, problem.images, "none") is problem.images
+    assert reformed_classifier(model, problem.model, "none") is problem.model
