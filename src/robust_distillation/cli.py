@@ -1,12 +1,17 @@
 """What a person types. Nothing heavy is imported until a command needs it."""
 
+import logging
+import os
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 
 import click
 
+from robust_distillation.dataset.cli import dataset
 from robust_distillation.errors import InputError
+from robust_distillation.tracking.cli import history, promote, rollback
 
 STAGES = (
     "fetch",
@@ -56,11 +61,33 @@ def stage(name: str) -> None:
     from robust_distillation.paths import TIMINGS
     from robust_distillation.tracking.runs import stage_run
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     start = time.monotonic()
     params = load_params()
     with stage_run(name, params):
         import_module(f"robust_distillation.stages.{name}").main(params)
     write_json(TIMINGS / f"{name}.json", {"seconds": round(time.monotonic() - start, 1)})
+
+
+@main.command()
+@click.argument("name")
+def preset(name: str) -> None:
+    """Print a preset of presets/ as flags: `dvc exp run $(robust-distillation preset gtsrb-full)`."""
+    import yaml
+
+    from robust_distillation.tracking.runs import flatten
+
+    path = Path("presets") / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+        raise InputError(f"{path}: not found; run from the repository root and choose one of: {known}")
+    changes = flatten(yaml.safe_load(path.read_text()))
+    click.echo(" ".join(f"-S {key}={value}" for key, value in changes.items()))
+
+
+for command in (dataset, promote, rollback, history):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def main(params: Params) -> None:
         colour=asked.colour,
         crop_to_roi=asked.crop_to_roi,
         seed=asked.seed,
-    ).generate(RAW)
+    ).generate(RAW, source=params.data.source)
     splits.save(DATASET)
     mlflow.log_metrics({f"{name}_images": len(getattr(splits, name)) for name in SETS})
     mlflow.log_artifact(str(INFO))

@@ -1,0 +1,243 @@
+"""From raw archives to train, validate, test and trusted sets.
+
+Usage:
+    splits = DatasetGenerator(n_classes=5, n_train_samples=800).generate(Path("data/raw"))
+    splits.save(Path("data/dataset"))
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from joblib import Parallel, cpu_count, delayed
+from PIL import Image
+from tqdm import tqdm
+
+from robust_distillation.dataset.archives import Record, decode, list_test, list_training, read_files
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.signs import sign_name
+from robust_distillation.dataset.splitting import Counts, choose_test, drop_duplicates, split_training
+from robust_distillation.errors import InputError
+from robust_distillation.files import replacing, write_json
+
+SETS = ("train", "validate", "test", "trusted")
+# A shard opens the archives anew, which costs as much as a thousand images; a process of its own costs some more.
+MIN_SHARD = 2000
+SHARDS_PER_WORKER = 4
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The four sets, and what a person wants to know of them.
+
+    Attributes:
+        train: may be poisoned later on.
+        validate: tunes the defender.
+        test: from the official test archive.
+        trusted: clean images of the defender's own.
+        classes: official class id of each label.
+        info: how the sets were made, for people.
+    """
+
+    train: ImageSet
+    validate: ImageSet
+    test: ImageSet
+    trusted: ImageSet
+    classes: list[int]
+    info: str
+
+    def save(self, folder: Path) -> None:
+        """Write train.p, validate.p, test.p, trusted.p, classes.json and info.txt."""
+        for name in SETS:
+            getattr(self, name).save(folder / f"{name}.p")
+        write_json(
+            folder / "classes.json", {"ids": self.classes, "names": [sign_name(label) for label in self.classes]}
+        )
+        with replacing(folder / "info.txt") as temporary:
+            temporary.write_text(self.info)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetGenerator:
+    """Makes the sets from the three archives; the same settings give the same bytes, whatever the number of workers.
+
+    Attributes:
+        n_classes: the first n class ids, a list of ids, or "all".
+        n_train_samples: total over the classes, split evenly, or "all" that the other sets leave.
+        n_validate_samples: total over the classes, split evenly.
+        n_test_samples: total over the classes, split evenly, or "all".
+        n_trusted_samples: total over the classes, split as evenly as the tracks that train and validate leave permit.
+        image_size: side of the square images in pixels.
+        colour: "rgb" (3 channels) or "grey" (1 channel).
+        crop_to_roi: whether to cut the sign's box out first.
+        seed: decides tracks, frames and order.
+        n_workers: processes that read images; -1 for one per core.
+    """
+
+    n_classes: int | Sequence[int] | Literal["all"] = 5
+    n_train_samples: Counts = 800
+    n_validate_samples: int = 100
+    n_test_samples: Counts = 100
+    n_trusted_samples: int = 200
+    image_size: int = 28
+    colour: Literal["rgb", "grey"] = "rgb"
+    crop_to_roi: bool = True
+    seed: int = 0
+    n_workers: int = -1
+
+    def __post_init__(self) -> None:
+        if self.colour not in ("rgb", "grey"):
+            raise InputError(f"colour must be rgb or grey. Received: {self.colour!r}")
+        for name, least in (("train", 1), ("validate", 1), ("test", 1), ("trusted", 0)):
+            count = getattr(self, f"n_{name}_samples")
+            if count == "all" and name in ("train", "test"):
+                continue
+            if not isinstance(count, int) or count < least:
+                raise InputError(f"n_{name}_samples must be a whole number, at least {least}. Received: {count!r}")
+
+    def generate(self, raw_folder: Path, *, source: str = "archives") -> Splits:
+        """Read the archives and make the sets.
+
+        Args:
+            raw_folder: holds the three archives in the official layout.
+            source: what the images are, for the info text.
+
+        Returns:
+            The sets; labels count from 0 in the order of the class ids, rows are shuffled.
+
+        Raises:
+            InputError: an archive is missing, corrupt or unsafe, a class does not exist, or a class has too few images.
+        """
+        rng = np.random.default_rng(self.seed)
+        listed, test = list_training(raw_folder), list_test(raw_folder)
+        classes = self._resolve_classes(sorted({record.label for record in listed}))
+        training, duplicates = drop_duplicates([record for record in listed if record.label in classes], test)
+        chosen = split_training(
+            training,
+            classes,
+            train=self.n_train_samples,
+            validate=self.n_validate_samples,
+            trusted=self.n_trusted_samples,
+            rng=rng,
+        )
+        chosen["test"] = choose_test(test, classes, self.n_test_samples, rng)
+        shuffled = {name: [chosen[name][index] for index in rng.permutation(len(chosen[name]))] for name in SETS}
+        features = np.split(
+            self.read([record for name in SETS for record in shuffled[name]]),
+            np.cumsum([len(shuffled[name]) for name in SETS])[:-1],
+        )
+        sets = {name: _image_set(shuffled[name], part, classes) for name, part in zip(SETS, features, strict=True)}
+        return Splits(
+            **sets,
+            classes=classes,
+            info=f"source: {source} in {raw_folder}\n" + self._describe(training, test, duplicates, shuffled, classes),
+        )
+
+    def read(self, records: Sequence[Record]) -> npt.NDArray[np.uint8]:
+        """The images of records, cropped, resized and coloured as this generator is set.
+
+        Returns:
+            uint8, (N, image_size, image_size, C).
+
+        Raises:
+            InputError: an image is missing or corrupt.
+        """
+        channels = 1 if self.colour == "grey" else 3
+        features = np.empty((len(records), self.image_size, self.image_size, channels), dtype=np.uint8)
+        workers = cpu_count() if self.n_workers == -1 else self.n_workers
+        length = max(MIN_SHARD, -(-len(records) // (SHARDS_PER_WORKER * workers)))
+        shards = [slice(start, start + length) for start in range(0, len(records), length)]
+        parts = Parallel(n_jobs=min(workers, len(shards)), return_as="generator")(
+            delayed(_read_shard)(records[shard], self.image_size, self.colour, self.crop_to_roi) for shard in shards
+        )
+        with tqdm(total=len(records), desc="images", unit="image") as bar:
+            for shard, part in zip(shards, parts, strict=True):
+                features[shard] = part
+                bar.update(len(part))
+        return features
+
+    def _resolve_classes(self, available: list[int]) -> list[int]:
+        if self.n_classes == "all":
+            return available
+        if isinstance(self.n_classes, int):
+            if not 1 <= self.n_classes <= len(available):
+                raise InputError(
+                    f"classes: asked for {self.n_classes}, the archives hold 1 to {len(available)} classes"
+                )
+            return available[: self.n_classes]
+        classes = sorted(set(self.n_classes))
+        if not classes or len(classes) < len(self.n_classes):
+            raise InputError(f"classes: must list each id once. Received: {list(self.n_classes)}")
+        if missing := sorted(set(classes) - set(available)):
+            raise InputError(f"classes: the archives hold no class {missing[0]}; they hold {available}")
+        return classes
+
+    def _describe(
+        self,
+        training: Sequence[Record],
+        test: Sequence[Record],
+        duplicates: Sequence[tuple[str, str]],
+        chosen: dict[str, list[Record]],
+        classes: Sequence[int],
+    ) -> str:
+        taken = {name: {record.track for record in records} for name, records in chosen.items()}
+        used = {record.id for records in chosen.values() for record in records}
+        unused = [record for record in training if record.id not in used]
+        crossing = [record for record in unused if record.track in taken["validate"] | taken["trusted"]]
+        n_test = sum(record.label in classes for record in test)
+        sides = [side for records in chosen.values() for record in records for side in record.size]
+        lines = [
+            f"seed: {self.seed}",
+            f"images: {self.image_size}x{self.image_size} {self.colour}, "
+            f"{'cropped to the box of the sign' if self.crop_to_roi else 'not cropped'}; "
+            f"raw sides {min(sides)} to {max(sides)} pixels",
+            "samples: " + ", ".join(f"{name} {len(chosen[name])}" for name in SETS),
+            "",
+            "images (tracks) per class",
+            f"{'label':>5} {'id':>3} {'train':>13} {'validate':>12} {'test':>6} {'trusted':>12}  sign",
+        ]
+        for label, class_id in enumerate(classes):
+            cells = {name: [record for record in chosen[name] if record.label == class_id] for name in SETS}
+            counts = {
+                name: f"{len(records)} ({len({record.track for record in records})})" for name, records in cells.items()
+            }
+            lines.append(
+                f"{label:>5} {class_id:>3} {counts['train']:>13} {counts['validate']:>12} {len(cells['test']):>6} "
+                f"{counts['trusted']:>12}  {sign_name(class_id)}"
+            )
+        lines += [
+            "",
+            "left out",
+            f"{len(duplicates)} training images whose file equals a test image or a frame of another track",
+            *(f"    {dropped} equals {twin}" for dropped, twin in duplicates),
+            f"{len(crossing)} further frames of validate and trusted tracks, for no track may be in two sets",
+            f"{len(unused) - len(crossing)} further training images, not drawn",
+            f"{n_test - len(chosen['test'])} test images, not drawn",
+        ]
+        if len({sum(record.label == label for record in chosen["trusted"]) for label in classes}) > 1:
+            lines += ["", f"trusted is uneven or short of the {self.n_trusted_samples} asked: too few tracks are left"]
+        return "\n".join(lines) + "\n"
+
+
+def _read_shard(records: Sequence[Record], size: int, colour: str, crop: bool) -> npt.NDArray[np.uint8]:
+    images = []
+    for file, record in zip(read_files(records), records, strict=True):
+        image = decode(file, record)
+        image = image.crop(record.coords) if crop else image
+        image = image.convert("L") if colour == "grey" else image
+        images.append(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)))
+    return np.stack(images).reshape(len(records), size, size, -1)
+
+
+def _image_set(records: Sequence[Record], features: npt.NDArray[np.uint8], classes: Sequence[int]) -> ImageSet:
+    return ImageSet(
+        features=features,
+        labels=np.searchsorted(classes, [record.label for record in records]),
+        ids=np.array([record.id for record in records], dtype=np.str_),
+        tracks=np.array([record.track for record in records], dtype=np.int64),
+        sizes=np.array([record.size for record in records], dtype=np.int64).reshape(-1, 2),
+        coords=np.array([record.coords for record in records], dtype=np.int64).reshape(-1, 4),
+    )

@@ -1,0 +1,123 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from shutil import copyfile
+
+import pytest
+import requests
+
+from robust_distillation.params import load_params
+from robust_distillation.tracking import store
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An MLflow store without runs: making its tables takes a second, so most tests start from a copy."""
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        clear_mlflow_settings(patch)
+        patch.chdir(folder)
+        with store.connected():
+            return folder / "mlruns/mlflow.db"
+
+
+def clear_mlflow_settings(patch: pytest.MonkeyPatch) -> None:
+    """Clear MLflow's settings, and take back after the test what the code under test sets."""
+    for name in {*(name for name in os.environ if name.startswith("MLFLOW_")), store.VARIABLE, *store.SETTINGS}:
+        patch.setenv(name, "")
+        patch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def enter(empty_store):
+    """A function that makes a folder the working directory, with an empty store, params.yaml, no MLflow settings."""
+
+    def enter_folder(folder: Path, patch: pytest.MonkeyPatch) -> None:
+        clear_mlflow_settings(patch)
+        patch.chdir(folder)
+        (folder / "mlruns").mkdir()
+        copyfile(empty_store, folder / "mlruns/mlflow.db")
+        copyfile(ROOT / "params.yaml", folder / "params.yaml")
+
+    return enter_folder
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch, enter):
+    """A git repository with a small pipeline, as working directory."""
+    enter(tmp_path, monkeypatch)
+    (tmp_path / ".gitignore").write_text("mlruns/\n/data/dataset\n")
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n"
+        "  poison:\n"
+        "    cmd: echo\n"
+        "    deps: [data/dataset, code.py]\n"
+        "    params: [poison.fraction, poison.seed, surrogate]\n"
+        "  validate:\n"
+        "    cmd: echo\n"
+    )
+    (tmp_path / "code.py").write_text("print()\n")
+    (tmp_path / "data/dataset/nested").mkdir(parents=True)
+    (tmp_path / "data/dataset/train.p").write_bytes(b"train")
+    (tmp_path / "data/dataset/nested/a").write_bytes(b"a")
+    for command in (["init", "-q"], ["config", "user.name", "Tester"], ["config", "user.email", "t@example.org"]):
+        subprocess.run(["git", *command], check=True)
+    subprocess.run(["git", "add", "-A"], check=True)
+    subprocess.run(["git", "commit", "-qm", "first"], check=True)
+    return tmp_path
+
+
+@pytest.fixture
+def params(repository):
+    return load_params()
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    """A function that returns a port on which nothing listens."""
+    return find_free_port
+
+
+def find_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, empty_store):
+    """A real MLflow server on loopback."""
+    folder = tmp_path_factory.mktemp("server")
+    port = find_free_port()
+    uri = f"http://127.0.0.1:{port}"
+    copyfile(empty_store, folder / "mlflow.db")
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen(
+        [*command, "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"],
+        cwd=folder,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        start_new_session=True,
+    )
+    try:
+        wait_until_healthy(uri)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def wait_until_healthy(uri: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if requests.get(f"{uri}/health", timeout=1).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.1)
+    pytest.fail(f"{uri} did not answer within {seconds} s")
