@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from robust_distillation.errors import InputError
@@ -34,7 +34,7 @@ def _check_epsilon(value: float) -> float:
     return value
 
 
-Epsilon = Annotated[float, Field(), BeforeValidator(lambda value: _check_epsilon(float(parse_fraction(value))))]
+Epsilon = Annotated[float, BeforeValidator(parse_fraction), AfterValidator(_check_epsilon)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]

@@ -21,7 +21,9 @@ def audit_filter(scores: np.ndarray, kept: np.ndarray, kinds: np.ndarray, epsilo
     poisoned = kinds != ""
     both = bool(poisoned.any() and not poisoned.all())
     per_kind = {}
-    for kind, epsilon in sorted({(str(kind), float(epsilon)) for kind, epsilon in zip(kinds, epsilons) if kind}):
+    for kind, epsilon in sorted(
+        {(str(kind), float(epsilon)) for kind, epsilon in zip(kinds, epsilons, strict=True) if kind}
+    ):
         cell = (kinds == kind) & (epsilons == epsilon)
         rows = cell | ~poisoned
         per_kind[f"{kind} {epsilon:.4f}"] = float(roc_auc_score(cell[rows], scores[rows])) if both else None

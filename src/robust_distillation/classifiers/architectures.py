@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]  # height, width, channels
 
 
 def lenet(shape: Shape, n_classes: int) -> keras.Model:

@@ -35,7 +35,7 @@ class Hyperparameters:
     learning_rate: float
 
 
-def build_autoencoder(shape: tuple[int, int, int], chosen: Hyperparameters) -> keras.Model:
+def build_autoencoder(shape: tuple[int, ...], chosen: Hyperparameters) -> keras.Model:
     """Build and compile an autoencoder with mean squared error as its loss.
 
     Args:

@@ -9,24 +9,13 @@ from matplotlib.figure import Figure
 
 from robust_distillation.files import replacing, write_json
 from robust_distillation.paths import CURVES, FIGURES, METRICS
+from robust_distillation.tracking.runs import numbers
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Turn nested dicts of numbers into one with dotted names; anything that is no number is left out."""
-    flat: dict[str, float] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{name}.")
-        elif isinstance(value, int | float):
-            flat[name] = float(value)
-    return flat
-
-
-def report_metrics(stage: str, values: Mapping[str, Any]) -> None:
+def report_metrics(stage: str, values: dict[str, Any]) -> None:
     """Write reports/metrics/STAGE.json and log every number in it."""
     write_json(METRICS / f"{stage}.json", values)
-    mlflow.log_metrics(flatten(values))
+    mlflow.log_metrics(numbers(values))
 
 
 def report_curve(stage: str, history: Mapping[str, list[float]]) -> None:

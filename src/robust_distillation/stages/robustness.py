@@ -1,5 +1,7 @@
 """robustness: attack the undefended model, the teacher and the student, through everything that is deployed."""
 
+from typing import Any
+
 import numpy as np
 
 from robust_distillation.audit.figures import image_rows, robustness_curves
@@ -36,7 +38,7 @@ def main(params: Params) -> None:
         "teacher": Target(reformed_classifier(autoencoder, load_model(TEACHER), how), temperature),
         "student": Target(reformed_classifier(autoencoder, student, how), temperature, passes),
     }
-    rows = {}
+    rows: dict[str, Any] = {}
     for name, target in targets.items():
         clean, outcomes = judge(target, images, labels), attack_target(target, images, labels, settings, name)
         rows[name] = robust_accuracy(clean, outcomes, defended=False)

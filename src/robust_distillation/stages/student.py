@@ -1,7 +1,5 @@
 """student: learn the teacher's soft labels at T, infer when to abstain; train the undefended model beside it."""
 
-import numpy as np
-
 from robust_distillation.audit.figures import learning_curves
 from robust_distillation.classifiers.training import evaluate, load_model, one_hot, predict_logits, train_classifier
 from robust_distillation.dataset.pickles import ImageSet

@@ -5,6 +5,7 @@ T times too large, and its gradients vanish in float32 unless they are divided b
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -118,10 +119,8 @@ def craft(
     """Run the attack named `kind` (`fgsm`, `i_fgsm` or `pgd`) with the arguments that it takes."""
     if kind == "fgsm":
         return fgsm(model, images, labels, epsilon=epsilon, temperature=temperature)
-    iterated = {"epsilon": epsilon, "alpha": alpha, "iterations": iterations, "temperature": temperature}
-    if kind == "i_fgsm":
-        return i_fgsm(model, images, labels, **iterated)
-    return pgd(model, images, labels, **iterated, restarts=restarts, seed=seed)
+    attack = i_fgsm if kind == "i_fgsm" else partial(pgd, restarts=restarts, seed=seed)
+    return attack(model, images, labels, epsilon=epsilon, alpha=alpha, iterations=iterations, temperature=temperature)
 
 
 def predict_labels(model: Model, images: np.ndarray, batch_size: int = 250) -> np.ndarray:

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,12 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def numbers(values: dict[str, Any]) -> dict[str, float]:
+    """Return every number of nested dicts under its dotted name, with what MLflow refuses in a name replaced by `_`."""
+    flat = {name: value for name, value in flatten(values).items() if isinstance(value, Real)}
+    return {re.sub(r"[^\w./: -]", "_", name): float(value) for name, value in flat.items()}
 
 
 def commit_tags() -> dict[str, str]:

@@ -1,13 +1,11 @@
 """One MLflow run per execution of the pipeline: every parameter and every metric, cached stages included."""
 
-import re
-from numbers import Real
 from pathlib import Path
 
 from robust_distillation.files import read_json
 from robust_distillation.params import Params
 from robust_distillation.paths import METRICS
-from robust_distillation.tracking.runs import flatten, parameters
+from robust_distillation.tracking.runs import numbers, parameters
 
 HEADLINES = {
     "autoencoder.mse_clean": "dae_mse_clean",
@@ -36,14 +34,14 @@ def read_metrics(folder: Path = METRICS) -> dict[str, float]:
     Raises:
         InputError: a file is not JSON.
     """
-    flat = flatten({file.stem: read_json(file) for file in sorted(folder.glob("*.json"))})
-    numbers = {name: float(value) for name, value in flat.items() if isinstance(value, Real)}
-    return {re.sub(r"[^\w./: -]", "_", HEADLINES.get(name, name)): value for name, value in numbers.items()}
+    found = numbers({file.stem: read_json(file) for file in sorted(folder.glob("*.json"))})
+    return {HEADLINES.get(name, name): value for name, value in found.items()}
 
 
 def log_summary(params: Params, metrics: dict[str, float]) -> None:
-    """Log all parameters and the metrics to the active MLflow run."""
+    """Log all parameters and the metrics to the active MLflow run, and name it `summary`."""
     import mlflow
 
+    mlflow.set_tag("mlflow.runName", "summary")
     mlflow.log_params(parameters(params))
     mlflow.log_metrics(metrics)
