@@ -5,7 +5,7 @@ T times too large, and its gradients vanish in float32 unless they are divided b
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -125,7 +125,7 @@ def craft(
 
 def predict_labels(model: Model, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
     """Return the class (N,) of the largest logit."""
-    predict = tf.function(lambda batch: tf.argmax(model(batch), axis=1), reduce_retracing=True)
+    predict = _predictor(model)
     batches = [predict(images[start : start + batch_size]).numpy() for start in range(0, len(images), batch_size)]
     return np.concatenate(batches) if batches else np.zeros(0, np.int64)
 
@@ -141,11 +141,35 @@ def _ascend(
     temperature: float,
     batch_size: int = 250,
 ) -> np.ndarray:
+    ascend = _ascent(model)
+    # As tensors, other values than before do not make TensorFlow trace anew.
+    settings = [tf.constant(value, tf.float32) for value in (epsilon, alpha, temperature)]
+    steps = tf.constant(iterations)
+    rows = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
+    batches = [ascend(images[row], start[row], labels[row], *settings, steps).numpy() for row in rows]
+    return np.concatenate(batches) if batches else images.copy()
+
+
+@lru_cache(maxsize=8)
+def _predictor(model: Model) -> Callable[..., tf.Tensor]:
+    return tf.function(lambda batch: tf.argmax(model(batch), axis=1), reduce_retracing=True)
+
+
+@lru_cache(maxsize=8)
+def _ascent(model: Model) -> Callable[..., tf.Tensor]:
     @tf.function(reduce_retracing=True)
-    def ascend(original: tf.Tensor, current: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    def ascend(
+        original: tf.Tensor,
+        current: tf.Tensor,
+        target: tf.Tensor,
+        epsilon: tf.Tensor,
+        alpha: tf.Tensor,
+        temperature: tf.Tensor,
+        steps: tf.Tensor,
+    ) -> tf.Tensor:
         lower = tf.maximum(original - epsilon, 0.0)
         upper = tf.minimum(original + epsilon, 1.0)
-        for _ in tf.range(iterations):
+        for _ in tf.range(steps):
             with tf.GradientTape() as tape:
                 tape.watch(current)
                 logits = model(current) / temperature
@@ -154,6 +178,4 @@ def _ascend(
             current = tf.clip_by_value(current + alpha * tf.sign(gradient), lower, upper)
         return current
 
-    rows = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
-    batches = [ascend(images[row], start[row], labels[row]).numpy() for row in rows]
-    return np.concatenate(batches) if batches else images.copy()
+    return ascend
