@@ -140,9 +140,14 @@ def test_versions_that_cannot_be_promoted_are_named(gated, register):
     register(GOOD)
     with pytest.raises(InputError, match="version 7: not registered; there are 1"):
         promote(gated, 7)
-    promote(gated)
-    with pytest.raises(InputError, match="version 1: in staging already"):
-        promote(gated)
+
+
+def test_promoting_what_is_in_staging_changes_nothing(gated, register):
+    register(GOOD)
+    assert promote(gated)
+    assert promote(gated) is None
+    assert len(history(gated)) == 1
+    assert "in staging already" in CliRunner().invoke(cli.promote).output
 
 
 def test_the_commands(gated, register):

@@ -19,7 +19,10 @@ def promote(version: int | None, force: bool, reason: str) -> None:
 
     params = load_params()
     move = promotion.promote(params, version, force=force, reason=reason)
-    click.echo(_describe(params.register.name, move))
+    if move is None:
+        click.echo(f"{params.register.name}: that version is in staging already; see `robust-distillation history`")
+    else:
+        click.echo(_describe(params.register.name, move))
 
 
 @click.command()

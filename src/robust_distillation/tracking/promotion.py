@@ -59,7 +59,7 @@ def minima(promotion: Promotion) -> dict[str, float]:
     }
 
 
-def promote(params: Params, version: int | None = None, *, force: bool = False, reason: str = "") -> Move:
+def promote(params: Params, version: int | None = None, *, force: bool = False, reason: str = "") -> Move | None:
     """Move a version to staging: alias, version tag and stage.
 
     Args:
@@ -68,9 +68,12 @@ def promote(params: Params, version: int | None = None, *, force: bool = False, 
         force: move it although the gate refuses.
         reason: for the trail; a forced move needs one.
 
+    Returns:
+        The move, or None if the version is in staging already.
+
     Raises:
-        InputError: the gate refuses, with the numbers; there is no such version; it is in staging already; a forced
-            move has no reason; the MLflow server does not answer.
+        InputError: the gate refuses, with the numbers; there is no such version; a forced move has no reason; the
+            MLflow server does not answer.
     """
     if force and not reason.strip():
         raise InputError("--force: needs --reason TEXT, which the trail keeps")
@@ -78,7 +81,7 @@ def promote(params: Params, version: int | None = None, *, force: bool = False, 
         chosen = _version(client, params.register.name, version)
         current = _current(client, params.register.name)
         if str(chosen.version) == current:
-            raise InputError(f"{chosen.name} version {current}: in staging already; see `robust-distillation history`")
+            return None
         metrics = _gate_metrics(client, chosen, params.promotion)
         refusals = [
             f"{name} is missing" if name not in metrics else f"{name} {metrics[name]:.4g} is below {least:g}"

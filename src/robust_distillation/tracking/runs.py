@@ -46,8 +46,9 @@ def stage_run(stage: str, params: Params) -> Iterator[None]:
     with store.connected() as client:
         import mlflow
 
-        experiment = store.experiment(client, params.register.name)
-        with mlflow.start_run(experiment_id=experiment, run_name=stage, tags=tags):
+        # Set rather than passed on, so that runs nested in this one lie in the same experiment.
+        mlflow.set_experiment(experiment_id=store.experiment(client, params.register.name))
+        with mlflow.start_run(run_name=stage, tags=tags):
             mlflow.log_params(_listed(parameters(params), entry.get("params", [])))
             yield
 
