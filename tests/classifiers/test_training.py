@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 from robust_distillation.classifiers.architectures import ARCHITECTURES
-from robust_distillation.classifiers.training import evaluate, load_model, one_hot, predict_logits, train_classifier
-from robust_distillation.errors import InputError
+from robust_distillation.classifiers.training import evaluate, one_hot, predict_logits, train_classifier
 from robust_distillation.params import Training
 
 
@@ -38,17 +37,3 @@ def test_evaluate_divides_logits_by_the_temperature(problem):
     found = evaluate(problem.model, problem.images, problem.labels, temperature=5.0)
     assert found["loss"] == pytest.approx(expected, rel=1e-4)
     assert found["accuracy"] == np.mean(logits.argmax(axis=1) == problem.labels)
-
-
-def test_a_saved_model_loads_without_this_package(problem, tmp_path):
-    problem.model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(predict_logits(loaded, problem.images), predict_logits(problem.model, problem.images))
-
-
-def test_a_file_that_is_no_model_is_named(tmp_path):
-    broken = tmp_path / "model.keras"
-    broken.write_text("no model")
-    for path in (broken, tmp_path / "absent.keras"):
-        with pytest.raises(InputError, match=path.name):
-            load_model(path)

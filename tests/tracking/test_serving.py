@@ -119,7 +119,7 @@ def test_nothing_is_pickled(folder):
 
 
 def test_each_image_is_answered_by_the_rooms(model):
-    from robust_distillation.classifiers.training import load_model
+    from robust_distillation.classifiers.storage import load_model
     from robust_distillation.defences.abstention import Abstention
 
     answers = model.predict(IMAGES)

@@ -1,6 +1,5 @@
 """Training a classifier at a softmax temperature, the same way for attacker and defender."""
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,7 +9,6 @@ from keras import layers
 from tqdm.keras import TqdmCallback
 
 from robust_distillation.classifiers.architectures import ARCHITECTURES
-from robust_distillation.errors import InputError
 from robust_distillation.params import Training
 
 History = dict[str, list[float]]
@@ -62,18 +60,6 @@ def train_classifier(
         callbacks=[TqdmCallback(verbose=0, desc=model.name)],
     )
     return model, history.history
-
-
-def load_model(path: Path) -> keras.Model:
-    """Read a .keras file in safe mode, which runs no code from it.
-
-    Raises:
-        InputError: the file is missing or is no model.
-    """
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except ValueError as error:
-        raise InputError(f"{path}: not a readable Keras model ({error}); run `dvc repro` to make it") from None
 
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 from tqdm.keras import TqdmCallback
 
 from robust_distillation.audit.figures import image_rows, learning_curves
-from robust_distillation.classifiers.training import load_model
+from robust_distillation.classifiers.storage import load_model, save_model
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import (
     Hyperparameters,
@@ -14,7 +14,7 @@ from robust_distillation.defences.autoencoder import (
     reconstruct,
     train_autoencoder,
 )
-from robust_distillation.files import read_json, replacing
+from robust_distillation.files import read_json
 from robust_distillation.params import Params
 from robust_distillation.paths import AUTOENCODER, HYPERPARAMETERS, PROBE, TEST
 from robust_distillation.stages.pairs import training_pairs
@@ -26,8 +26,7 @@ def main(params: Params) -> None:
     chosen = Hyperparameters(**read_json(HYPERPARAMETERS))
     pairs, validation = training_pairs(params)
     model, history = train_autoencoder(chosen, pairs, validation, params.autoencoder, [TqdmCallback(verbose=0)])
-    with replacing(AUTOENCODER) as temporary:
-        model.save(temporary)
+    save_model(model, AUTOENCODER)
     report_curve("autoencoder", history)
     report_figure("autoencoder_curves", learning_curves(history, "autoencoder"))
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from robust_distillation.classifiers.training import load_model, seed_everything
+from robust_distillation.classifiers.storage import load_model
+from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detector import Detector, infer_threshold
 from robust_distillation.defences.reform import reform

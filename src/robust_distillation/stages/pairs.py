@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from robust_distillation.classifiers.training import load_model
+from robust_distillation.classifiers.storage import load_model
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import Pairs, adversarial_pairs, gaussian_pairs, join
 from robust_distillation.defences.detector import split_by_track

@@ -6,7 +6,8 @@ import numpy as np
 
 from robust_distillation.audit.figures import image_rows, robustness_curves
 from robust_distillation.audit.robustness import Target, attack_success, attack_target, judge, robust_accuracy
-from robust_distillation.classifiers.training import load_model, seed_everything
+from robust_distillation.classifiers.storage import load_model
+from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.abstention import Abstention
 from robust_distillation.defences.detector import Detector

@@ -1,12 +1,13 @@
 """student: learn the teacher's soft labels at T, infer when to abstain; train the undefended model beside it."""
 
 from robust_distillation.audit.figures import learning_curves
-from robust_distillation.classifiers.training import evaluate, load_model, one_hot, predict_logits, train_classifier
+from robust_distillation.classifiers.storage import load_model, save_model
+from robust_distillation.classifiers.training import evaluate, one_hot, predict_logits, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.abstention import Abstention, class_distributions, infer_threshold
 from robust_distillation.defences.distillation import soft_labels
 from robust_distillation.defences.reform import reform
-from robust_distillation.files import read_json, replacing, write_json
+from robust_distillation.files import read_json, write_json
 from robust_distillation.params import Params
 from robust_distillation.paths import (
     ABSTENTION,
@@ -47,8 +48,7 @@ def main(params: Params) -> None:
     threshold = infer_threshold(measured.uncertainty(validate_seen), params.abstention.coverage)
     answered = measured.uncertainty(test_seen) <= threshold
     correct = predict_logits(student, test_seen).argmax(axis=1) == test.labels
-    with replacing(STUDENT) as temporary:
-        student.save(temporary)
+    save_model(student, STUDENT)
     write_json(ABSTENTION, abstention | {"threshold": threshold})
 
     poisoned = ImageSet.load(POISONED)
@@ -58,8 +58,7 @@ def main(params: Params) -> None:
         params.student,
         validation=(validate.images, one_hot(validate.labels, n_classes)),
     )
-    with replacing(UNDEFENDED) as temporary:
-        undefended.save(temporary)
+    save_model(undefended, UNDEFENDED)
 
     report_curve("student", history)
     report_figure("student_curves", learning_curves(history, f"student, T = {temperature:g}"))

@@ -1,9 +1,10 @@
 """surrogate: the attacker trains a model of its own, of another architecture and seed than the defender's."""
 
 from robust_distillation.audit.figures import learning_curves
+from robust_distillation.classifiers.storage import save_model
 from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.files import read_json, replacing
+from robust_distillation.files import read_json
 from robust_distillation.params import Params
 from robust_distillation.paths import CLASSES, SURROGATE, TEST, TRAIN, VALIDATE
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
@@ -19,8 +20,7 @@ def main(params: Params) -> None:
         params.surrogate,
         validation=(validate.images, one_hot(validate.labels, n_classes)),
     )
-    with replacing(SURROGATE) as temporary:
-        model.save(temporary)
+    save_model(model, SURROGATE)
     report_curve("surrogate", history)
     report_figure("surrogate_curves", learning_curves(history, "surrogate"))
     report_metrics("surrogate", {"accuracy": evaluate(model, test.images, test.labels)["accuracy"]})

@@ -1,10 +1,11 @@
 """teacher: train at softmax temperature T on the filtered set."""
 
 from robust_distillation.audit.figures import learning_curves
-from robust_distillation.classifiers.training import evaluate, load_model, one_hot, train_classifier
+from robust_distillation.classifiers.storage import load_model, save_model
+from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.reform import reform
-from robust_distillation.files import read_json, replacing
+from robust_distillation.files import read_json
 from robust_distillation.params import Params
 from robust_distillation.paths import AUTOENCODER, CLASSES, FILTERED, TEACHER, TEST, VALIDATE
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
@@ -22,8 +23,7 @@ def main(params: Params) -> None:
         temperature=params.teacher.temperature,
         validation=(reform(autoencoder, validate.images, how), one_hot(validate.labels, n_classes)),
     )
-    with replacing(TEACHER) as temporary:
-        model.save(temporary)
+    save_model(model, TEACHER)
     report_curve("teacher", history)
     report_figure("teacher_curves", learning_curves(history, f"teacher, T = {params.teacher.temperature:g}"))
     tested = evaluate(model, reform(autoencoder, test.images, how), test.labels, temperature=params.teacher.temperature)

@@ -9,10 +9,11 @@ import mlflow
 import numpy as np
 from tqdm import tqdm
 
+from robust_distillation.classifiers.storage import save_model
 from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.tuning import tune_autoencoder
-from robust_distillation.files import read_json, replacing, write_json
+from robust_distillation.files import read_json, write_json
 from robust_distillation.params import Params
 from robust_distillation.paths import CLASSES, HYPERPARAMETERS, POISONED, PROBE, TRUSTED, VALIDATE
 from robust_distillation.stages.pairs import training_pairs
@@ -29,8 +30,7 @@ def main(params: Params) -> None:
         params.probe,
         validation=(validate.images, one_hot(validate.labels, n_classes)),
     )
-    with replacing(PROBE) as temporary:
-        probe.save(temporary)
+    save_model(probe, PROBE)
 
     pairs, validation = training_pairs(params)
     losses: list[float] = []

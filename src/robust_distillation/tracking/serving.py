@@ -17,7 +17,8 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from robust_distillation.classifiers.training import load_model, predict_logits
+from robust_distillation.classifiers.storage import load_model
+from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.defences.abstention import Abstention
 from robust_distillation.defences.detector import Detector
 from robust_distillation.defences.distillation import soften
