@@ -59,9 +59,16 @@ class Synthetic:
 class Data:
     """Where the images come from."""
 
-    source: Literal["synthetic", "gtsrb"]
+    source: Literal["synthetic", "gtsrb", "udacity"]
     archives: Path | None
     synthetic: Synthetic
+
+    @model_validator(mode="after")
+    def pickles_are_given(self) -> "Data":
+        """Refuse pickles without the folder that holds them, for they cannot be downloaded."""
+        if self.source == "udacity" and self.archives is None:
+            raise ValueError("with source udacity, archives must name the folder of train.p, valid.p and test.p")
+        return self
 
 
 @section

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from robust_distillation.dataset.archives import list_test, list_training
+from robust_distillation.dataset.archives import list_test, list_training, read_files
 from robust_distillation.dataset.cli import dataset
 from robust_distillation.dataset.generator import SETS, DatasetGenerator
 from robust_distillation.dataset.pickles import ImageSet
@@ -122,7 +122,7 @@ def test_same_crc_and_size_alone_is_no_duplicate(make_raw):
     folder = make_raw().write()
     training, test = ([replace(record, crc=0) for record in listed(folder)] for listed in (list_training, list_test))
     assert {record.n_bytes for record in training + test} == {1213}
-    assert drop_duplicates(training, test) == (training, [])
+    assert drop_duplicates(training, test, read_files) == (training, [])
 
 
 def test_pixels_are_the_box_resized(make_raw):

@@ -194,3 +194,12 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, change, message):
     save_pickle(tmp_path / "a.p", {**vars(image_set()), **change})
     with pytest.raises(InputError, match=message):
         ImageSet.load(tmp_path / "a.p")
+
+
+def test_without_coords_the_box_spans_the_original_image(tmp_path):
+    sizes = np.array([[40, 44], [50, 52]])
+    save_pickle(
+        tmp_path / "train.p",
+        {"features": np.zeros((2, 8, 8, 3), np.uint8), "labels": np.zeros(2, np.int64), "sizes": sizes},
+    )
+    np.testing.assert_array_equal(ImageSet.load(tmp_path / "train.p").coords, [[0, 0, 40, 44], [0, 0, 50, 52]])

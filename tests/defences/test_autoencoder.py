@@ -132,3 +132,8 @@ def test_the_reformed_classifier_is_the_classifier_of_the_reformed_image(problem
     np.testing.assert_allclose(both(problem.images), expected, rtol=1e-4, atol=1e-5)
     assert reform(model, problem.images, "none") is problem.images
     assert reformed_classifier(model, problem.model, "none") is problem.model
+
+
+def test_rows_without_tracks_can_be_split():
+    first, second = split_by_track(np.full(10, -1), 0.5, seed=0)
+    assert len(first) == len(second) == 5

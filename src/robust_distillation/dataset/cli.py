@@ -40,7 +40,10 @@ def parse_classes(ctx: click.Context, param: click.Parameter, text: str) -> int 
 @click.option("--seed", type=click.IntRange(min=0), default=0)
 @click.option("--workers", "n_workers", type=int, default=-1, help="Processes; -1 for one per core.")
 def dataset(archives: Path, output: Path, **settings: object) -> None:
-    """Make train.p, validate.p, test.p, trusted.p, classes.json and info.txt in OUTPUT from the zips in ARCHIVES."""
+    """Make train.p, validate.p, test.p, trusted.p, classes.json and info.txt in OUTPUT.
+
+    ARCHIVES holds the three official zips, or train.p, valid.p (or validate.p) and test.p.
+    """
     from robust_distillation.dataset.generator import DatasetGenerator
 
     splits = DatasetGenerator(**settings).generate(archives)  # type: ignore[arg-type]

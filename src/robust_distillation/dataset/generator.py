@@ -1,25 +1,33 @@
-"""From raw archives to train, validate, test and trusted sets.
+"""From raw archives, or pickles, to train, validate, test and trusted sets.
 
 Usage:
     splits = DatasetGenerator(n_classes=5, n_train_samples=800).generate(Path("data/raw"))
     splits.save(Path("data/dataset"))
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
+import click
 import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 from tqdm import tqdm
 
-from robust_distillation.dataset.archives import Record, decode, list_test, list_training, read_files
+from robust_distillation.dataset import archives, udacity
+from robust_distillation.dataset.archives import Record
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.dataset.signs import sign_name
-from robust_distillation.dataset.splitting import Counts, choose_test, drop_duplicates, split_training
+from robust_distillation.dataset.splitting import (
+    Counts,
+    choose_evenly,
+    drop_duplicates,
+    split_training,
+    split_untracked,
+)
 from robust_distillation.errors import InputError
 from robust_distillation.files import replacing, write_json
 
@@ -27,6 +35,23 @@ SETS = ("train", "validate", "test", "trusted")
 # A shard opens the archives anew, which costs as much as a thousand images; a process of its own costs some more.
 MIN_SHARD = 2000
 SHARDS_PER_WORKER = 4
+NO_TRACKS = "warning: the pickles name no tracks, so frames of one physical sign may be in several sets"
+
+
+class Reader(Protocol):
+    """What the modules of the sources offer."""
+
+    def list_training(self, folder: Path) -> list[Record]:
+        """What may go into train, validate and trusted."""
+
+    def list_test(self, folder: Path) -> list[Record]:
+        """What may go into test."""
+
+    def read_files(self, records: Iterable[Record]) -> Iterator[bytes]:
+        """The image files of records."""
+
+    def decode(self, file: bytes, record: Record, /) -> Image.Image:
+        """The image of one file as RGB, which may be smaller than the original that the record describes."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +61,7 @@ class Splits:
     Attributes:
         train: may be poisoned later on.
         validate: tunes the defender.
-        test: from the official test archive.
+        test: from the official test archive, or test.p.
         trusted: clean images of the defender's own.
         classes: official class id of each label.
         info: how the sets were made, for people.
@@ -62,14 +87,14 @@ class Splits:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetGenerator:
-    """Makes the sets from the three archives; the same settings give the same bytes, whatever the number of workers.
+    """Makes the sets from raw files; the same settings give the same bytes, whatever the number of workers.
 
     Attributes:
         n_classes: the first n class ids, a list of ids, or "all".
         n_train_samples: total over the classes, split evenly, or "all" that the other sets leave.
         n_validate_samples: total over the classes, split evenly.
         n_test_samples: total over the classes, split evenly, or "all".
-        n_trusted_samples: total over the classes, split as evenly as the tracks that train and validate leave permit.
+        n_trusted_samples: total over the classes, split as evenly as what train and validate leave permits.
         image_size: side of the square images in pixels.
         colour: "rgb" (3 channels) or "grey" (1 channel).
         crop_to_roi: whether to cut the sign's box out first.
@@ -98,24 +123,32 @@ class DatasetGenerator:
             if not isinstance(count, int) or count < least:
                 raise InputError(f"n_{name}_samples must be a whole number, at least {least}. Received: {count!r}")
 
-    def generate(self, raw_folder: Path, *, source: str = "archives") -> Splits:
-        """Read the archives and make the sets.
+    def generate(self, raw_folder: Path, *, source: str | None = None) -> Splits:
+        """Read the archives, or the pickles, and make the sets.
 
         Args:
-            raw_folder: holds the three archives in the official layout.
-            source: what the images are, for the info text.
+            raw_folder: holds the three archives in the official layout, or train.p, valid.p (or validate.p) and test.p.
+            source: what the images are, for the info text; None names the kind of files.
 
         Returns:
             The sets; labels count from 0 in the order of the class ids, rows are shuffled.
 
         Raises:
-            InputError: an archive is missing, corrupt or unsafe, a class does not exist, or a class has too few images.
+            InputError: a file is missing, corrupt or unsafe, a class does not exist, or a class has too few images.
         """
         rng = np.random.default_rng(self.seed)
-        listed, test = list_training(raw_folder), list_test(raw_folder)
+        pickled = (raw_folder / udacity.TRAIN).is_file()
+        reader: Reader = archives
+        split = split_training
+        if pickled:
+            click.echo(NO_TRACKS, err=True)
+            reader, split = udacity, split_untracked
+        listed, test = reader.list_training(raw_folder), reader.list_test(raw_folder)
         classes = self._resolve_classes(sorted({record.label for record in listed}))
-        training, duplicates = drop_duplicates([record for record in listed if record.label in classes], test)
-        chosen = split_training(
+        training, duplicates = drop_duplicates(
+            [record for record in listed if record.label in classes], test, reader.read_files
+        )
+        chosen = split(
             training,
             classes,
             train=self.n_train_samples,
@@ -123,20 +156,21 @@ class DatasetGenerator:
             trusted=self.n_trusted_samples,
             rng=rng,
         )
-        chosen["test"] = choose_test(test, classes, self.n_test_samples, rng)
+        chosen["test"] = choose_evenly("test", test, classes, self.n_test_samples, rng)
         shuffled = {name: [chosen[name][index] for index in rng.permutation(len(chosen[name]))] for name in SETS}
         features = np.split(
-            self.read([record for name in SETS for record in shuffled[name]]),
+            self.read([record for name in SETS for record in shuffled[name]], reader),
             np.cumsum([len(shuffled[name]) for name in SETS])[:-1],
         )
         sets = {name: _image_set(shuffled[name], part, classes) for name, part in zip(SETS, features, strict=True)}
         return Splits(
             **sets,
             classes=classes,
-            info=f"source: {source} in {raw_folder}\n" + self._describe(training, test, duplicates, shuffled, classes),
+            info=f"source: {source or ('pickles' if pickled else 'archives')} in {raw_folder}\n"
+            + self._describe(training, test, duplicates, shuffled, classes),
         )
 
-    def read(self, records: Sequence[Record]) -> npt.NDArray[np.uint8]:
+    def read(self, records: Sequence[Record], reader: Reader = archives) -> npt.NDArray[np.uint8]:
         """The images of records, cropped, resized and coloured as this generator is set.
 
         Returns:
@@ -151,7 +185,8 @@ class DatasetGenerator:
         length = max(MIN_SHARD, -(-len(records) // (SHARDS_PER_WORKER * workers)))
         shards = [slice(start, start + length) for start in range(0, len(records), length)]
         parts = Parallel(n_jobs=min(workers, len(shards)), return_as="generator")(
-            delayed(_read_shard)(records[shard], self.image_size, self.colour, self.crop_to_roi) for shard in shards
+            delayed(_read_shard)(records[shard], reader, self.image_size, self.colour, self.crop_to_roi)
+            for shard in shards
         )
         with tqdm(total=len(records), desc="images", unit="image") as bar:
             for shard, part in zip(shards, parts, strict=True):
@@ -164,15 +199,13 @@ class DatasetGenerator:
             return available
         if isinstance(self.n_classes, int):
             if not 1 <= self.n_classes <= len(available):
-                raise InputError(
-                    f"classes: asked for {self.n_classes}, the archives hold 1 to {len(available)} classes"
-                )
+                raise InputError(f"classes: asked for {self.n_classes}, the data hold 1 to {len(available)} classes")
             return available[: self.n_classes]
         classes = sorted(set(self.n_classes))
         if not classes or len(classes) < len(self.n_classes):
             raise InputError(f"classes: must list each id once. Received: {list(self.n_classes)}")
         if missing := sorted(set(classes) - set(available)):
-            raise InputError(f"classes: the archives hold no class {missing[0]}; they hold {available}")
+            raise InputError(f"classes: the data hold no class {missing[0]}; they hold {available}")
         return classes
 
     def _describe(
@@ -183,10 +216,12 @@ class DatasetGenerator:
         chosen: dict[str, list[Record]],
         classes: Sequence[int],
     ) -> str:
+        tracked = any(record.track >= 0 for record in training)
         taken = {name: {record.track for record in records} for name, records in chosen.items()}
         used = {record.id for records in chosen.values() for record in records}
         unused = [record for record in training if record.id not in used]
-        crossing = [record for record in unused if record.track in taken["validate"] | taken["trusted"]]
+        crossing = [record for record in unused if tracked and record.track in taken["validate"] | taken["trusted"]]
+        crossed = [f"{len(crossing)} further frames of validate and trusted tracks, for no track may be in two sets"]
         n_test = sum(record.label in classes for record in test)
         sides = [side for records in chosen.values() for record in records for side in record.size]
         lines = [
@@ -195,14 +230,16 @@ class DatasetGenerator:
             f"{'cropped to the box of the sign' if self.crop_to_roi else 'not cropped'}; "
             f"raw sides {min(sides)} to {max(sides)} pixels",
             "samples: " + ", ".join(f"{name} {len(chosen[name])}" for name in SETS),
+            *([] if tracked else [NO_TRACKS]),
             "",
-            "images (tracks) per class",
+            f"images {'(tracks) ' if tracked else ''}per class",
             f"{'label':>5} {'id':>3} {'train':>13} {'validate':>12} {'test':>6} {'trusted':>12}  sign",
         ]
         for label, class_id in enumerate(classes):
             cells = {name: [record for record in chosen[name] if record.label == class_id] for name in SETS}
             counts = {
-                name: f"{len(records)} ({len({record.track for record in records})})" for name, records in cells.items()
+                name: f"{len(records)} ({len({record.track for record in records})})" if tracked else f"{len(records)}"
+                for name, records in cells.items()
             }
             lines.append(
                 f"{label:>5} {class_id:>3} {counts['train']:>13} {counts['validate']:>12} {len(cells['test']):>6} "
@@ -211,25 +248,39 @@ class DatasetGenerator:
         lines += [
             "",
             "left out",
-            f"{len(duplicates)} training images whose file equals a test image or a frame of another track",
+            f"{len(duplicates)} training images whose file equals a test image or "
+            f"{'a frame of another track' if tracked else 'another image'}",
             *(f"    {dropped} equals {twin}" for dropped, twin in duplicates),
-            f"{len(crossing)} further frames of validate and trusted tracks, for no track may be in two sets",
+            *(crossed if tracked else []),
             f"{len(unused) - len(crossing)} further training images, not drawn",
             f"{n_test - len(chosen['test'])} test images, not drawn",
         ]
-        if len({sum(record.label == label for record in chosen["trusted"]) for label in classes}) > 1:
-            lines += ["", f"trusted is uneven or short of the {self.n_trusted_samples} asked: too few tracks are left"]
+        shares = [sum(record.label == label for record in chosen["trusted"]) for label in classes]
+        if max(shares) - min(shares) > 1 or sum(shares) < self.n_trusted_samples:
+            lines += [
+                "",
+                f"trusted is uneven or short of the {self.n_trusted_samples} asked: too few "
+                f"{'tracks' if tracked else 'images'} are left",
+            ]
         return "\n".join(lines) + "\n"
 
 
-def _read_shard(records: Sequence[Record], size: int, colour: str, crop: bool) -> npt.NDArray[np.uint8]:
+def _read_shard(records: Sequence[Record], reader: Reader, size: int, colour: str, crop: bool) -> npt.NDArray[np.uint8]:
     images = []
-    for file, record in zip(read_files(records), records, strict=True):
-        image = decode(file, record)
-        image = image.crop(record.coords) if crop else image
+    for file, record in zip(reader.read_files(records), records, strict=True):
+        image = reader.decode(file, record)
+        image = _crop(image, record) if crop else image
         image = image.convert("L") if colour == "grey" else image
         images.append(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)))
     return np.stack(images).reshape(len(records), size, size, -1)
+
+
+def _crop(image: Image.Image, record: Record) -> Image.Image:
+    """Cut out the sign's box, given in pixels of the original; in a smaller image, outward to whole pixels."""
+    (x1, y1, x2, y2), (width, height) = record.coords, record.size
+    left, top = x1 * image.width // width, y1 * image.height // height
+    right, bottom = -(-x2 * image.width // width), -(-y2 * image.height // height)
+    return image.crop((left, top, right, bottom))
 
 
 def _image_set(records: Sequence[Record], features: npt.NDArray[np.uint8], classes: Sequence[int]) -> ImageSet:

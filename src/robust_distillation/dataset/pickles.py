@@ -87,8 +87,8 @@ class ImageSet:
     def load(cls, path: Path) -> "ImageSet":
         """Read a set that `save` wrote, or a pickle of `features` and `labels` [, `sizes`, `coords`].
 
-        Where the file has none, ids are made from its name and the row, tracks are -1, and sizes and coords are those
-        of the whole stored image.
+        Where the file has none, ids are made from its name and the row, tracks are -1, sizes are those of the stored
+        images, and coords span the whole image.
 
         Raises:
             InputError: the file is missing, corrupt, holds anything but arrays and plain containers, lacks features or
@@ -107,10 +107,11 @@ class ImageSet:
             "ids": np.array([f"{path.stem}/{row:05}" for row in range(count)], dtype=np.str_),
             "tracks": np.full(count, -1),
             "sizes": np.tile([width, height], (count, 1)),
-            "coords": np.tile([0, 0, width, height], (count, 1)),
         }
         try:
             arrays = {name: np.asarray(values.get(name, default)) for name, default in defaults.items()}
+            sizes = arrays["sizes"]
+            arrays["coords"] = np.asarray(values.get("coords", np.hstack([np.zeros_like(sizes), sizes])))
             read = cls(**arrays)
         except ValueError as error:
             raise InputError(f"{path}: {error}") from None

@@ -1,13 +1,14 @@
-"""Which raw images go into which set. Sets are split by track, so frames of one physical sign never cross."""
+"""Which raw images go into which set. Known tracks are not split, so frames of one physical sign never cross."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from robust_distillation.dataset.archives import Record, read_files
+from robust_distillation.dataset.archives import Record
+from robust_distillation.dataset.udacity import TRAIN
 from robust_distillation.errors import InputError
 
 Track = list[Record]
@@ -25,8 +26,19 @@ class ClassTracks:
     trusted: list[Track]
 
 
-def drop_duplicates(training: Sequence[Record], test: Sequence[Record]) -> tuple[list[Record], list[tuple[str, str]]]:
+def drop_duplicates(
+    training: Sequence[Record],
+    test: Sequence[Record],
+    read_files: Callable[[Iterable[Record]], Iterator[bytes]],
+) -> tuple[list[Record], list[tuple[str, str]]]:
     """Drop the training images whose files equal, byte for byte, a test image or a training image of another track.
+
+    An image without a track is on a track of its own.
+
+    Args:
+        training: of equal images, the first stays.
+        test: stays whole.
+        read_files: reads the files of records, in their order.
 
     Returns:
         The training records that stay, and the ids of each one dropped with its twin that stays.
@@ -35,10 +47,12 @@ def drop_duplicates(training: Sequence[Record], test: Sequence[Record]) -> tuple
     count = Counter((record.crc, record.n_bytes) for record in both)
     suspects = [record for record in both if count[record.crc, record.n_bytes] > 1]
     first: dict[bytes, Record] = {}
+    official = {record.id for record in test}
     dropped = {}
     for record, file in zip(suspects, read_files(suspects), strict=True):
         twin = first.setdefault(file, record)
-        if record.track != twin.track:
+        one_track = record.track == twin.track >= 0
+        if twin is not record and record.id not in official and not one_track:
             dropped[record.id] = twin.id
     return [record for record in training if record.id not in dropped], list(dropped.items())
 
@@ -117,26 +131,82 @@ def split_training(
     return chosen
 
 
-def choose_test(
-    test: Sequence[Record], classes: Sequence[int], count: Counts, rng: np.random.Generator
-) -> list[Record]:
-    """Choose the test set, shared evenly over the classes.
+def split_untracked(
+    training: Sequence[Record],
+    classes: Sequence[int],
+    *,
+    train: Counts,
+    validate: int,
+    trusted: int,
+    rng: np.random.Generator,
+) -> dict[str, list[Record]]:
+    """Choose train and trusted from the rows of `train.p`, by class, and validate from the other rows.
+
+    Train and validate are shared evenly over the classes and are exact. Trusted is exact, and as even as the images
+    that train leaves permit; with train "all", train is what trusted leaves.
+
+    Args:
+        training: rows of `train.p` and of the validation pickle.
+        classes: class ids to take.
+        train: total number of images, or "all".
+        validate: total number of images.
+        trusted: total number of images; 0 for none.
+        rng: decides which rows.
+
+    Returns:
+        The records of "train", "validate" and "trusted".
 
     Raises:
-        InputError: a class has too few test images.
+        InputError: a class has too few images, or all of them together have too few for trusted.
     """
-    by_class = [[record for record in test if record.label == label] for label in classes]
-    if count == "all":
-        return [record for records in by_class for record in records]
-    chosen: list[Record] = []
-    shares = share_out(count, [count] * len(classes))
-    for label, records, share in zip(classes, by_class, shares, strict=True):
-        if share > len(records):
-            raise InputError(
-                f"dataset: class {label}: asked for {share} test samples, available {len(records)}; lower test_samples"
-            )
-        chosen += [records[index] for index in rng.choice(len(records), share, replace=False)]
+    pools = _by_class([record for record in training if record.archive.name == TRAIN], classes)
+    least = len(classes) if train == "all" else train
+    n_train = _even_shares("train", least, classes, pools)
+    spare = [len(pool) - for_train for pool, for_train in zip(pools, n_train, strict=True)]
+    if trusted > sum(spare):
+        raise InputError(
+            f"dataset: asked for {trusted} trusted samples, available {sum(spare)} beside {least} train samples; "
+            "lower trusted_samples or train_samples"
+        )
+    others = [record for record in training if record.archive.name != TRAIN]
+    chosen = {"train": [], "validate": choose_evenly("validate", others, classes, validate, rng), "trusted": []}
+    for pool, for_train, for_trusted in zip(pools, n_train, share_out(trusted, spare), strict=True):
+        shuffled = [pool[index] for index in rng.permutation(len(pool))]
+        chosen["trusted"] += shuffled[:for_trusted]
+        chosen["train"] += shuffled[for_trusted : None if train == "all" else for_trusted + for_train]
     return chosen
+
+
+def choose_evenly(
+    name: str, records: Sequence[Record], classes: Sequence[int], count: Counts, rng: np.random.Generator
+) -> list[Record]:
+    """Choose the set `name` from records of its own, shared evenly over the classes.
+
+    Raises:
+        InputError: a class has too few images.
+    """
+    pools = _by_class(records, classes)
+    if count == "all":
+        return [record for pool in pools for record in pool]
+    chosen: list[Record] = []
+    for pool, share in zip(pools, _even_shares(name, count, classes, pools), strict=True):
+        chosen += [pool[index] for index in rng.choice(len(pool), share, replace=False)]
+    return chosen
+
+
+def _by_class(records: Sequence[Record], classes: Sequence[int]) -> list[list[Record]]:
+    return [[record for record in records if record.label == label] for label in classes]
+
+
+def _even_shares(name: str, count: int, classes: Sequence[int], pools: Sequence[Sequence[Record]]) -> list[int]:
+    """`count` split evenly over the classes; an InputError if a class has fewer."""
+    shares = share_out(count, [count] * len(classes))
+    for label, pool, share in zip(classes, pools, shares, strict=True):
+        if share > len(pool):
+            raise InputError(
+                f"dataset: class {label}: asked for {share} {name} samples, available {len(pool)}; lower {name}_samples"
+            )
+    return shares
 
 
 def _shuffled_tracks(training: Sequence[Record], label: int, rng: np.random.Generator) -> ClassTracks:

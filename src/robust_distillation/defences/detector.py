@@ -49,18 +49,23 @@ def infer_threshold(autoencoder: keras.Model, clean: np.ndarray, *, start: float
     return float(outlier.threshold)
 
 
+def track_groups(tracks: np.ndarray) -> np.ndarray:
+    """Return which rows (N,) belong together: those of one track; a row without a track (-1) stands for itself."""
+    return np.where(tracks < 0, -1 - np.arange(len(tracks)), tracks)
+
+
 def split_by_track(tracks: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows in two so that no track is on both sides; a row without a track (-1) stands for itself.
+    """Split rows in two so that no group of `track_groups` is on both sides.
 
     Args:
         tracks: integers (N,).
-        share: of the tracks, for the first side; at least one track goes to each side.
+        share: of the groups, for the first side; at least one group goes to each side.
         seed: of the draw.
 
     Returns:
         Row indices of the first and of the second side, ascending.
     """
-    groups = np.where(tracks < 0, -1 - np.arange(len(tracks)), tracks)
+    groups = track_groups(tracks)
     shuffled = np.random.default_rng(seed).permutation(np.unique(groups))
     first = shuffled[: int(np.clip(round(share * len(shuffled)), 1, len(shuffled) - 1))]
     chosen = np.isin(groups, first)

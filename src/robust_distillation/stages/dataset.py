@@ -1,4 +1,4 @@
-"""Make the train, validate, test and trusted sets from the raw archives."""
+"""Make the train, validate, test and trusted sets from the raw files."""
 
 import mlflow
 
@@ -11,7 +11,7 @@ def main(params: Params) -> None:
     """Generate the sets as params.dataset asks and write them.
 
     Raises:
-        InputError: the archives do not give what is asked.
+        InputError: the raw files do not give what is asked.
     """
     asked = params.dataset
     splits = DatasetGenerator(

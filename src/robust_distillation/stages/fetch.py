@@ -1,6 +1,7 @@
-"""Put the three raw archives into data/raw: drawn here, copied, or downloaded."""
+"""Put the three raw archives, or pickles, into data/raw: drawn here, copied, or downloaded."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from filelock import FileLock
@@ -8,6 +9,7 @@ from tqdm import tqdm
 
 from robust_distillation.dataset.archives import ARCHIVES
 from robust_distillation.dataset.download import OFFICIAL_MD5, OFFICIAL_URL, download, file_digest
+from robust_distillation.dataset.udacity import PICKLES, find_pickles, load_pickled
 from robust_distillation.errors import InputError
 from robust_distillation.files import replacing
 from robust_distillation.params import Params
@@ -19,10 +21,10 @@ SUMS = "SHA256SUMS"
 
 
 def main(params: Params) -> None:
-    """Fill data/raw with exactly the three archives that params.data asks for.
+    """Fill data/raw with exactly the three files that params.data asks for.
 
     Raises:
-        InputError: an archive cannot be had, or is not the one that its checksum stands for.
+        InputError: a file cannot be had, is not the one that its checksum stands for, or is no Udacity-style pickle.
     """
     data = params.data
     with replacing(RAW) as folder:
@@ -40,8 +42,10 @@ def main(params: Params) -> None:
             )
         elif data.archives is None:
             copy_archives(download_official(), folder)
+        elif data.source == "udacity":
+            copy_pickles(find_folder(data.archives, PICKLES), folder)
         else:
-            copy_archives(find_folder(data.archives), folder)
+            copy_archives(find_folder(data.archives, ARCHIVES), folder)
 
 
 def download_official() -> Path:
@@ -58,8 +62,12 @@ def download_official() -> Path:
     return folder
 
 
-def find_folder(archives: Path) -> Path:
+def find_folder(archives: Path, names: Iterable[str]) -> Path:
     """The folder that data.archives names, relative to the current folder or to the main repository.
+
+    Args:
+        archives: the folder.
+        names: of the files that it should hold, for the error.
 
     Raises:
         InputError: there is no such folder.
@@ -67,9 +75,7 @@ def find_folder(archives: Path) -> Path:
     for folder in (archives, main_root() / archives):
         if folder.is_dir():
             return folder
-    raise InputError(
-        f"params.yaml: data.archives: {archives} is no folder; name the one that holds {', '.join(ARCHIVES)}"
-    )
+    raise InputError(f"params.yaml: data.archives: {archives} is no folder; name the one that holds {', '.join(names)}")
 
 
 def copy_archives(source: Path, folder: Path) -> None:
@@ -84,10 +90,26 @@ def copy_archives(source: Path, folder: Path) -> None:
             raise InputError(
                 f"{source / name}: not found; put it there, or set data.archives to the folder that has it"
             )
-        shutil.copyfile(source / name, folder / name)
-        expected = sums.get(name)
-        if expected and (received := file_digest(folder / name, "sha256")) != expected:
-            raise InputError(f"{source / name}: SHA-256 is {received}, but {SUMS} says {expected}; copy it again")
+        _copy(source / name, folder / name, sums)
+
+
+def copy_pickles(source: Path, folder: Path) -> None:
+    """Copy the three pickles as train.p, valid.p and test.p, checked as the archives are, and that each can be read.
+
+    Raises:
+        InputError: a pickle is missing, is not the one that SHA256SUMS lists, or is refused.
+    """
+    sums = _read_sums(source / SUMS)
+    for name, path in tqdm(find_pickles(source).items(), desc="pickles", unit="file"):
+        _copy(path, folder / name, sums)
+        load_pickled(path)
+
+
+def _copy(path: Path, target: Path, sums: dict[str, str]) -> None:
+    shutil.copyfile(path, target)
+    expected = sums.get(path.name)
+    if expected and (received := file_digest(target, "sha256")) != expected:
+        raise InputError(f"{path}: SHA-256 is {received}, but {SUMS} says {expected}; copy it again")
 
 
 def _read_sums(path: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ import numpy as np
 from robust_distillation.classifiers.storage import load_model
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import Pairs, adversarial_pairs, gaussian_pairs, join
-from robust_distillation.defences.detector import split_by_track
+from robust_distillation.defences.detector import split_by_track, track_groups
 from robust_distillation.errors import InputError
 from robust_distillation.params import Params
 from robust_distillation.paths import POISONED, PROBE, TRUSTED, VALIDATE
@@ -36,9 +36,10 @@ def training_pairs(params: Params) -> tuple[Pairs, Pairs]:
 
 def split_trusted(params: Params, trusted: ImageSet) -> tuple[ImageSet, ImageSet]:
     """Split the trusted part by track: one half to train the autoencoder on, one to infer the threshold from."""
-    if len(np.unique(trusted.tracks)) < 2:
+    n_groups = len(np.unique(track_groups(trusted.tracks)))
+    if n_groups < 2:
         raise InputError(
-            f"{TRUSTED}: {len(trusted)} images of {len(np.unique(trusted.tracks))} tracks cannot be split in two; "
+            f"{TRUSTED}: {len(trusted)} images of {n_groups} tracks cannot be split in two; "
             "raise dataset.trusted_samples in params.yaml"
         )
     fit, calibrate = split_by_track(trusted.tracks, 0.5, params.autoencoder.seed)
