@@ -96,7 +96,8 @@ class DropoutSampler:
 
     def __init__(self, model: keras.Model, *, passes: int, seed: int) -> None:
         sampler = _with_dropout_on(model)
-        states = [layer.seed_generator.state for layer in sampler.layers if isinstance(layer, layers.Dropout)]
+        drawing = [layer for layer in sampler.layers if isinstance(layer, layers.Dropout) and layer.rate > 0]
+        states = [layer.seed_generator.state for layer in drawing]
 
         @tf.function(reduce_retracing=True)
         def predict(batch: tf.Tensor) -> tf.Tensor:
