@@ -12,7 +12,7 @@ def test_a_perfect_filter():
     found = audit_filter(scores, scores < 0.5, KINDS, EPSILONS)
     assert (found["auroc"], found["precision"], found["recall"]) == (1, 1, 1)
     assert (found["clean_kept"], found["poison_kept"]) == (1, 0)
-    assert set(found["auroc_per_kind"]) == {"fgsm 0.0100", "fgsm 0.0200", "i_fgsm 0.0100"}
+    assert set(found["auroc_per_kind"]) == {"fgsm 0.01", "fgsm 0.02", "i_fgsm 0.01"}
 
 
 def test_counts_by_hand():

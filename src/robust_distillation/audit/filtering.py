@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_score, recall_score, roc_auc_score, roc_curve
 
+from robust_distillation.params import format_epsilon
+
 
 def audit_filter(scores: np.ndarray, kept: np.ndarray, kinds: np.ndarray, epsilons: np.ndarray) -> dict[str, object]:
     """Compare a filter's scores and verdicts with the truth.
@@ -26,7 +28,7 @@ def audit_filter(scores: np.ndarray, kept: np.ndarray, kinds: np.ndarray, epsilo
     ):
         cell = (kinds == kind) & (epsilons == epsilon)
         rows = cell | ~poisoned
-        per_kind[f"{kind} {epsilon:.4f}"] = float(roc_auc_score(cell[rows], scores[rows])) if both else None
+        per_kind[f"{kind} {format_epsilon(epsilon)}"] = float(roc_auc_score(cell[rows], scores[rows])) if both else None
     return {
         "auroc": float(roc_auc_score(poisoned, scores)) if both else None,
         "average_precision": float(average_precision_score(poisoned, scores)) if both else None,
