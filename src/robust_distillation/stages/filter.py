@@ -30,7 +30,7 @@ def main(params: Params) -> None:
     train = ImageSet.load(POISONED)
     scores = Detector(autoencoder, threshold).score(train.images)
     kept = scores <= threshold
-    _check_classes(train.labels, kept, threshold)
+    check_classes(train.labels, kept, threshold)
 
     survivors = train.take(kept)
     reformed = np.rint(255 * reform(autoencoder, survivors.images, settings.reform)).astype(np.uint8)
@@ -53,7 +53,12 @@ def main(params: Params) -> None:
     )
 
 
-def _check_classes(labels: np.ndarray, kept: np.ndarray, threshold: float) -> None:
+def check_classes(labels: np.ndarray, kept: np.ndarray, threshold: float) -> None:
+    """Refuse a filter that leaves nothing of a class.
+
+    Raises:
+        InputError: names the classes.
+    """
     ids, names = (read_json(CLASSES)[key] for key in ("ids", "names"))
     lost = [f"{ids[label]} ({names[label]})" for label in np.unique(labels) if not kept[labels == label].any()]
     if lost:
