@@ -42,7 +42,7 @@ SMALL = {
     "autoencoder": {"epochs": 2, "iterations": 2},
     "teacher": {"epochs": 2},
     "student": {"epochs": 2},
-    "filter": {"keep_clean": 0.8},
+    "filter": {"keep_clean": 0.5},
     "abstention": {"passes": 3},
     "robustness": {"iterations": 3, "restarts": 1},
     "promotion": {"min_clean_accuracy": 0, "min_coverage": 0, "min_robust_accuracy": 0},
@@ -334,7 +334,7 @@ def test_a_clone_that_pulled_has_nothing_to_run(clone, pulled):
 @pytest.fixture(scope="session")
 def experiment(pulled):
     """What DVC printed of an experiment that it ran in a temporary copy."""
-    return pulled.run("dvc", "exp", "run", "--temp", "--name", "late", "-S", "robustness.iterations=4")
+    return pulled.run("dvc", "exp", "run", "--temp", "--name", "late", "-S", "robustness.images=7")
 
 
 def test_an_experiment_runs_what_changed_and_logs_to_the_real_store(pulled, experiment):
@@ -343,7 +343,7 @@ def test_an_experiment_runs_what_changed_and_logs_to_the_real_store(pulled, expe
     runs = pulled.runs()
     assert sorted(run.info.run_name for run in runs) == ["robustness", "summary"]
     assert {run.data.tags["dvc_experiment"] for run in runs} == {"late"}
-    assert {run.data.params["robustness.iterations"] for run in runs} == {"4"}
+    assert {run.data.params["robustness.images"] for run in runs} == {"7"}
     assert not list((pulled.folder / ".dvc").rglob("mlflow.db"))
 
 
@@ -351,7 +351,7 @@ def test_dvc_shows_and_compares_experiments(pulled, experiment, tmp_path):
     (baseline,) = (entry for entry in json.loads(pulled.run("dvc", "exp", "show", "--json")) if entry["experiments"])
     (shown,) = (revision for entry in baseline["experiments"] for revision in entry["revs"])
     assert shown["name"] == "late"
-    assert shown["data"]["params"]["params.yaml"]["data"]["robustness"]["iterations"] == 4
+    assert shown["data"]["params"]["params.yaml"]["data"]["robustness"]["images"] == 7
     metrics = shown["data"]["metrics"]
     assert metrics.keys() == {f"{METRICS}/{stage}.json" for stage in STAGES[STAGES.index("surrogate") : -1]}
     assert {"accuracy", "coverage"} <= metrics[f"{METRICS}/student.json"]["data"].keys()

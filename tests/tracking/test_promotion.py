@@ -14,7 +14,8 @@ GOOD = {"student_accuracy": 0.9, "coverage": 0.95, ROBUST: 0.5}
 
 @pytest.fixture
 def gated(params):
-    return replace(params, promotion=replace(params.promotion, min_robust_accuracy=0.4))
+    minima = {"min_clean_accuracy": 0.8, "min_coverage": 0.8, "min_robust_accuracy": 0.4}
+    return replace(params, promotion=replace(params.promotion, **minima))
 
 
 @pytest.fixture

@@ -114,8 +114,10 @@ def test_the_signature_names_one_dtype(model):
 
 
 def test_nothing_is_pickled(folder):
-    files = [path.suffix for path in (folder / "mlruns/artifacts/models").rglob("*") if path.is_file()]
-    assert set(files) <= {"", ".py", ".keras", ".json", ".yaml", ".txt"}
+    files = [path for path in (folder / "mlruns/artifacts/models").rglob("*") if path.is_file()]
+    # Python keeps bytecode beside the model's code once that is imported.
+    logged = {path.suffix for path in files if path.parent.name != "__pycache__"}
+    assert logged <= {"", ".py", ".keras", ".json", ".yaml", ".txt"}
 
 
 def test_each_image_is_answered_by_the_rooms(model):
