@@ -1,5 +1,6 @@
 """The whole pipeline, small, in a clone: run, tracked, promoted, served, shared, varied, repeated, and fed nonsense."""
 
+import csv
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from robust_distillation.cli import STAGES
 from robust_distillation.dataset.pickles import ImageSet, load_pickle
 from robust_distillation.files import read_json
 from robust_distillation.params import load_params
-from robust_distillation.paths import FILTERED, METRICS, POISONED, TEST, TRAIN, TRUTH
+from robust_distillation.paths import DETECTOR, FILTERED, METRICS, POISONED, SCORES, TEST, TRAIN, TRUTH
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -42,7 +43,6 @@ SMALL = {
     "autoencoder": {"epochs": 2, "iterations": 2},
     "teacher": {"epochs": 2},
     "student": {"epochs": 2},
-    "filter": {"keep_clean": 0.5},
     "abstention": {"passes": 3},
     "robustness": {"iterations": 3, "restarts": 1},
     "promotion": {"min_clean_accuracy": 0, "min_coverage": 0, "min_robust_accuracy": 0},
@@ -251,7 +251,11 @@ def test_poison_changes_the_rows_that_the_truth_names_and_nothing_else(clone):
 def test_the_filter_keeps_rows_in_order_with_their_labels(clone):
     poisoned, filtered = ImageSet.load(clone.folder / POISONED), ImageSet.load(clone.folder / FILTERED)
     kept = np.isin(poisoned.ids, filtered.ids)
-    assert 0 < len(filtered) == kept.sum() < len(poisoned)
+    threshold = json.loads((clone.folder / DETECTOR).read_text())["threshold"]
+    rows = list(csv.DictReader((clone.folder / SCORES).open(newline="")))
+    assert [row["id"] for row in rows] == poisoned.ids.tolist()
+    assert filtered.ids.tolist() == [row["id"] for row in rows if float(row["score"]) <= threshold]
+    assert len(filtered) > 0
     np.testing.assert_array_equal(filtered.ids, poisoned.ids[kept])
     np.testing.assert_array_equal(filtered.labels, poisoned.labels[kept])
 
