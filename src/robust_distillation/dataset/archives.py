@@ -20,7 +20,6 @@ TEST_IMAGES = "GTSRB_Final_Test_Images.zip"
 TEST_LABELS = "GTSRB_Final_Test_GT.zip"
 ARCHIVES = (TRAINING_IMAGES, TEST_IMAGES, TEST_LABELS)
 
-TRAINING_FOLDER = "GTSRB/Final_Training/Images"
 TEST_FOLDER = "GTSRB/Final_Test/Images"
 TEST_CSV = "GT-final_test.csv"
 COLUMNS = ("Filename", "Width", "Height", "Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2", "ClassId")

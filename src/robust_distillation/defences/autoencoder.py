@@ -128,13 +128,13 @@ class FlippedPairs(keras.utils.PyDataset):
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = 0
+        self._order = self._shuffle()
 
     def __len__(self) -> int:
         return -(-len(self._pairs[0]) // self._batch_size)
 
     def __getitem__(self, index: int) -> Pairs:
-        order = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._pairs[0]))
-        rows = order[index * self._batch_size : (index + 1) * self._batch_size]
+        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         turns, flips = np.random.default_rng([self._seed, self._epoch, index]).integers([[4], [2]], size=(2, len(rows)))
         distorted, clean = (
             np.stack([_symmetry(*item) for item in zip(part[rows], turns, flips, strict=True)]) for part in self._pairs
@@ -144,6 +144,10 @@ class FlippedPairs(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         """Draw anew in the next epoch."""
         self._epoch += 1
+        self._order = self._shuffle()
+
+    def _shuffle(self) -> np.ndarray:
+        return np.random.default_rng([self._seed, self._epoch]).permutation(len(self._pairs[0]))
 
 
 def _symmetry(image: np.ndarray, turns: int, flip: int) -> np.ndarray:
