@@ -44,7 +44,7 @@ SMALL = {
     "teacher": {"epochs": 2},
     "student": {"epochs": 2},
     "abstention": {"passes": 3},
-    "robustness": {"iterations": 3, "restarts": 1},
+    "robustness": {"attacks": ["fgsm", "pgd"], "steps": 3, "queries": 10, "passes": 2},
     "promotion": {"min_clean_accuracy": 0, "min_coverage": 0, "min_robust_accuracy": 0},
 }
 HEADLINES = {

@@ -39,7 +39,21 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0)]
-Attack = Literal["fgsm", "i_fgsm", "pgd"]
+Attack = Literal["fgsm", "i_fgsm", "mi_fgsm", "pgd"]
+EnsembleAttack = Literal[
+    "fgsm",
+    "i_fgsm",
+    "mi_fgsm",
+    "pgd",
+    "apgd_ce",
+    "apgd_dlr",
+    "apgd_t",
+    "fab_t",
+    "deepfool",
+    "uniform_noise",
+    "hop_skip_jump",
+    "square",
+]
 Architecture = Literal["lenet", "cnn", "vgg", "resnet"]
 
 section = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -183,10 +197,12 @@ class Abstention:
 class Robustness:
     """How the models are attacked."""
 
-    attacks: Annotated[list[Attack], Field(min_length=1)]
+    attacks: Literal["standard", "rand"] | Annotated[list[EnsembleAttack], Field(min_length=1)]
     epsilons: Annotated[list[Epsilon], Field(min_length=1)]
-    iterations: Count
+    steps: Count
     restarts: Count
+    queries: Count
+    passes: Annotated[int, Field(ge=2)]
     images: Count | Literal["all"]
     seed: Seed
 

@@ -1,56 +1,90 @@
 import numpy as np
 import pytest
 
-from robust_distillation.audit.robustness import (
-    Outcome,
-    Target,
-    attack_success,
-    attack_target,
-    judge,
-    robust_accuracy,
-)
-from robust_distillation.params import Robustness
-
-SETTINGS = Robustness(
-    attacks=["fgsm", "i_fgsm", "pgd"], epsilons=[0.01, 8 / 255, 0.1], iterations=5, restarts=2, images="all", seed=3
-)
+from robust_distillation.audit.robustness import Answers, accuracy_after, attack_in_shards, interval, per_class
+from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Budget, Ensemble, Verdicts, build
+from robust_distillation.threats.evasion.sign import FGSM, IFGSM
+from robust_distillation.threats.evasion.victim import Victim, as_victim
 
 
-def outcome(correct, passed):
-    return Outcome(np.array(correct, dtype=bool), np.array(passed, dtype=bool))
+def verdicts(*broken_by):
+    return Verdicts(np.zeros((len(broken_by), 1, 1, 1), np.float32), np.array(broken_by))
 
 
-def test_worst_case_is_per_image():
-    clean = outcome([1, 1, 1, 0], [1, 1, 1, 1])
-    outcomes = {
-        "fgsm": {"8/255": outcome([0, 1, 1, 1], [1, 1, 0, 1])},
-        "pgd": {"8/255": outcome([1, 0, 1, 1], [1, 1, 1, 1])},
-    }
-    alone = robust_accuracy(clean, outcomes, defended=False)
-    assert alone["clean"] == 0.75
-    assert alone["fgsm"]["8/255"] == alone["pgd"]["8/255"] == 0.5
-    assert alone["worst_case"]["8/255"] == 0.25
-    assert robust_accuracy(clean, outcomes, defended=True)["worst_case"]["8/255"] == 0
-    assert attack_success(outcomes)["any_attack"]["8/255"] == 0.5
+def test_accuracy_falls_from_attack_to_attack():
+    found = verdicts(WRONG, "fgsm", "fgsm", "pgd", STANDS)
+    assert accuracy_after(found, ["fgsm", "pgd", "square"]) == pytest.approx({"fgsm": 0.4, "pgd": 0.2, "square": 0.2})
 
 
-def test_an_ensemble_on_a_real_model(problem):
-    target = Target(problem.model)
-    clean = judge(target, problem.images, problem.labels)
-    found = robust_accuracy(
-        clean, attack_target(target, problem.images, problem.labels, SETTINGS, "model"), defended=False
-    )
-    worst = list(found["worst_case"].values())
-    assert list(found["worst_case"]) == ["0.01", "8/255", "0.1"]
-    assert found["clean"] >= worst[0] >= worst[1] >= worst[2]
-    for attack in SETTINGS.attacks:
-        for epsilon, share in found[attack].items():
-            assert found["worst_case"][epsilon] <= share
+def test_interval_is_wilsons():
+    # Wilson (1927) for 8 of 10, as tables give it.
+    assert interval(np.arange(10) < 8) == pytest.approx({"low": 0.4902, "high": 0.9433}, abs=1e-4)
 
 
-@pytest.mark.parametrize(("verdict", "expected"), [(True, 1.0), (False, 0.0)])
-def test_abstaining_from_everything_leaves_nothing_and_lets_nothing_through(problem, verdict, expected):
-    target = Target(problem.model, passes=lambda images: np.full(len(images), verdict))
-    clean = judge(target, problem.images, problem.labels)
-    assert robust_accuracy(clean, {"none": {"0": clean}}, defended=True)["clean"] == expected * clean.correct.mean()
-    assert attack_success({"none": {"0": clean}})["any_attack"]["0"] == expected * (~clean.correct).mean()
+def test_per_class_shares():
+    standing = np.array([True, False, True, True])
+    assert per_class(standing, np.array([4, 4, 7, 7])) == {4: 0.5, 7: 1.0}
+
+
+def test_answers_are_useful_harmful_or_neither():
+    answers = Answers(np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool))
+    np.testing.assert_array_equal(answers.useful, [1, 0, 0, 0])
+    np.testing.assert_array_equal(answers.harmful, [0, 0, 1, 0])
+
+
+def test_an_ensemble_names_what_broke_each_image_and_attacks_only_the_standing(problem):
+    calls = {}
+
+    class Counted(IFGSM):
+        def _attack(self, victim, images, *rest):
+            calls[self.steps] = calls.get(self.steps, 0) + len(images)
+            return super()._attack(victim, images, *rest)
+
+    attacks = {"fgsm": FGSM(), "i_fgsm": Counted(steps=10), "longer": Counted(steps=11)}
+    found = Ensemble(attacks)(problem.model, problem.images, problem.labels, epsilon=0.1)
+    fallen = {name: int((found.broken_by == name).sum()) for name in (WRONG, *attacks, STANDS)}
+    assert sum(fallen.values()) == len(problem.images)
+    assert fallen["fgsm"] > 0
+    assert calls[10] == len(problem.images) - fallen[WRONG] - fallen["fgsm"]
+    assert calls[11] == calls[10] - fallen["i_fgsm"]
+    fooled = as_victim(problem.model).fooled(found.adversarial, problem.labels)
+    np.testing.assert_array_equal(fooled, found.broken_by != STANDS)
+    assert np.abs(found.adversarial - problem.images).max() <= 0.1 + 1e-6
+
+
+def test_the_worst_case_is_not_above_any_single_attack(problem):
+    victim = as_victim(problem.model)
+    whole = build(("fgsm", "i_fgsm", "pgd", "square"), Budget(steps=20, queries=1000))
+    stands = whole(victim, problem.images, problem.labels, epsilon=0.09).broken_by == STANDS
+    for attack in whole.attacks.values():
+        alone = attack(victim, problem.images, problem.labels, epsilon=0.09)
+        assert stands.sum() <= (~victim.fooled(alone, problem.labels)).sum()
+
+
+def test_an_interrupted_evaluation_goes_on_and_ends_in_the_same_verdicts(problem, monkeypatch):
+    monkeypatch.setattr("robust_distillation.audit.robustness.SHARD", 20)
+    attacked = []
+
+    class Watched(Victim):
+        def fooled(self, images, labels, targets=None):
+            attacked.append(len(images))
+            if len(attacked) == stop_at:
+                raise KeyboardInterrupt
+            return super().fooled(images, labels, targets)
+
+    def run(done):
+        ensemble = Ensemble({"fgsm": FGSM()})
+        victim = Watched(problem.model)
+        return attack_in_shards(victim, problem.images, problem.labels, ensemble, epsilon=0.13, name="x", done=done)
+
+    stop_at, done = 5, {}
+    with pytest.raises(KeyboardInterrupt):
+        run(done)
+    assert len(done) == 2
+    stop_at = 0
+    attacked.clear()
+    resumed = run(done)
+    assert len(attacked) == 2
+    whole = run({})
+    np.testing.assert_array_equal(resumed.broken_by, whole.broken_by)
+    np.testing.assert_array_equal(resumed.adversarial, whole.adversarial)

@@ -58,6 +58,18 @@ def test_the_newest_version_goes_to_staging_without_a_warning(gated, register):
     assert history(gated) == [move]
 
 
+def test_a_raised_reliability_flag_blocks_unless_forced(gated, register):
+    flags = {"robustness.flags.zero_gradients": 1.0, "robustness.flags.softmax_outputs": 0.0}
+    register(GOOD | flags)
+    with pytest.raises(InputError, match=r"robustness\.flags\.zero_gradients is raised"):
+        promote(gated)
+    move = promote(gated, force=True, reason="known")
+    assert move.forced
+    assert move.metrics == GOOD | flags
+    register(GOOD | dict.fromkeys(flags, 0.0))
+    assert not promote(gated).forced
+
+
 def test_the_trail_says_who_when_what_and_why(gated, register):
     first, second = register(GOOD), register(GOOD | {"student_accuracy": 0.95, "teacher_loss": 1.0})
     promote(gated, int(first))

@@ -54,10 +54,10 @@ def vgg(shape: Shape, n_classes: int) -> keras.Model:
 
 
 def resnet(shape: Shape, n_classes: int) -> keras.Model:
-    """Three stages of one pre-activation residual block each (He et al. 2016), then global average pooling."""
+    """Three pre-activation residual blocks (He et al. 2016) on halved images, then global average pooling."""
     image = keras.Input(shape)
-    x = layers.Conv2D(32, 3, padding="same", use_bias=False)(image)
-    for channels, stride in ((32, 1), (64, 2), (128, 2)):
+    x = layers.Conv2D(32, 3, strides=2, padding="same", use_bias=False)(image)
+    for channels, stride in ((32, 1), (64, 2), (160, 2)):
         activated = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
         shortcut = layers.Conv2D(channels, 1, strides=stride, use_bias=False)(activated)
         x = layers.Conv2D(channels, 3, strides=stride, padding="same", use_bias=False)(activated)

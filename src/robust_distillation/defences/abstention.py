@@ -38,14 +38,22 @@ class Abstention:
 
     @cached_property
     def _sampler(self) -> "DropoutSampler":
-        return DropoutSampler(self.student, passes=self.passes, seed=self.seed)
+        with tf.init_scope():  # It may first be needed while a graph is traced, where no weights can be copied.
+            return DropoutSampler(self.student, passes=self.passes, seed=self.seed)
 
     def uncertainty(self, images: np.ndarray) -> np.ndarray:
         """Return the uncertainty (N,), at least 0, of float32 images (N, H, W, C); each image's is its own alone."""
-        probabilities = self._sampler.predict(images)
+        return self._divergence(self._sampler.predict(images)).numpy()
+
+    def margin(self, images: tf.Tensor) -> tf.Tensor:
+        """Return log(uncertainty / threshold) (N,) of images (N, H, W, C), differentiably: above 0 it abstains."""
+        uncertainty = self._divergence(self._sampler.probabilities(images))
+        return tf.math.log((uncertainty + SMALLEST) / (self.threshold + SMALLEST))
+
+    def _divergence(self, probabilities: Any) -> tf.Tensor:
         if self.measure == "passes":
             return divergence_from_mean(probabilities)
-        return divergence_from_nearest(probabilities.mean(axis=0), np.array(self.class_distributions))
+        return divergence_from_nearest(tf.reduce_mean(probabilities, axis=0), self.class_distributions)
 
 
 def class_distributions(student: keras.Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -67,19 +75,19 @@ def infer_threshold(uncertainty: np.ndarray, coverage: float) -> float:
     return float(np.quantile(uncertainty, coverage, method="inverted_cdf"))
 
 
-def divergence_from_mean(probabilities: np.ndarray) -> np.ndarray:
+def divergence_from_mean(probabilities: Any) -> tf.Tensor:
     """Return mean_k KL(p_k || mean p) for passes (P, N, K): (N,) in nats, 0 where all passes agree."""
-    return _kl(probabilities, probabilities.mean(axis=0)).mean(axis=0)
+    return tf.reduce_mean(_kl(probabilities, tf.reduce_mean(probabilities, axis=0)), axis=0)
 
 
-def divergence_from_nearest(probabilities: np.ndarray, distributions: np.ndarray) -> np.ndarray:
+def divergence_from_nearest(probabilities: Any, distributions: Any) -> tf.Tensor:
     """Return min_c KL(p || distribution of class c) for predictions (N, K) and distributions (K, K): (N,) in nats."""
-    return _kl(probabilities[:, None], distributions[None]).min(axis=1)
+    return tf.reduce_min(_kl(probabilities[:, None], tf.cast(distributions, probabilities.dtype)[None]), axis=1)
 
 
-def _kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    p, q = np.maximum(p, SMALLEST), np.maximum(q, SMALLEST)
-    return np.maximum(np.sum(p * np.log(p / q), axis=-1), 0)
+def _kl(p: Any, q: Any) -> tf.Tensor:
+    p, q = tf.maximum(p, SMALLEST), tf.maximum(q, SMALLEST)
+    return tf.maximum(tf.reduce_sum(p * tf.math.log(p / q), axis=-1), 0)
 
 
 class DropoutSampler:
@@ -100,7 +108,7 @@ class DropoutSampler:
         states = [layer.seed_generator.state for layer in drawing]
 
         @tf.function(reduce_retracing=True)
-        def predict(batch: tf.Tensor) -> tf.Tensor:
+        def probabilities(batch: tf.Tensor) -> tf.Tensor:
             outputs = tf.TensorArray(tf.float32, passes)
             for number in tf.range(passes):
                 for state in states:
@@ -108,12 +116,14 @@ class DropoutSampler:
                 outputs = outputs.write(number, tf.nn.softmax(sampler(batch)))
             return outputs.stack()
 
-        self._predict = predict
+        self.probabilities = probabilities
 
     def predict(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """Return probabilities, float32 (P, N, K), of float32 images (N, H, W, C) in [0, 1]."""
         starts = range(0, len(images), batch_size)
-        return np.concatenate([self._predict(images[start : start + batch_size]).numpy() for start in starts], axis=1)
+        return np.concatenate(
+            [self.probabilities(images[start : start + batch_size]).numpy() for start in starts], axis=1
+        )
 
 
 def _with_dropout_on(model: keras.Model) -> keras.Model:

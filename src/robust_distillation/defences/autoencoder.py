@@ -10,7 +10,8 @@ from keras import layers
 
 from robust_distillation.classifiers.training import History, seed_everything
 from robust_distillation.params import Autoencoder, format_epsilon
-from robust_distillation.threats.evasion import Model, craft
+from robust_distillation.threats.evasion.sign import craft
+from robust_distillation.threats.evasion.victim import Model
 from robust_distillation.threats.poison import quantise
 
 Pairs = tuple[np.ndarray, np.ndarray]

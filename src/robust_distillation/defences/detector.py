@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from robust_distillation.defences.autoencoder import reconstruct
 
@@ -23,6 +24,11 @@ class Detector:
     def score(self, images: np.ndarray) -> np.ndarray:
         """Return the reconstruction error (N,) of float32 images (N, H, W, C), a mean over pixels and channels."""
         return reconstruction_error(images, reconstruct(self.autoencoder, images))
+
+    def margin(self, images: tf.Tensor) -> tf.Tensor:
+        """Return log(score / threshold) (N,) of images (N, H, W, C), differentiably: above 0 they are suspicious."""
+        errors = tf.reduce_mean(tf.square(images - self.autoencoder(images)), axis=(1, 2, 3))
+        return tf.math.log(tf.maximum(errors, 1e-12) / self.threshold)
 
 
 def reconstruction_error(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 
 from robust_distillation.params import Poison
-from robust_distillation.threats.evasion import Model, craft
+from robust_distillation.threats.evasion.sign import craft
+from robust_distillation.threats.evasion.victim import Model
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ALIAS = "staging"
+FLAGS = "robustness.flags."  # on the student's own logits: raised, its robust accuracy cannot be trusted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Move:
         commit: that made `to_version`; empty if unknown.
         forced: whether the gate had refused.
         reason: as given.
-        metrics: of `to_version`, those that the gate looks at.
+        metrics: of `to_version`, those that the gate looks at, the reliability flags among them.
     """
 
     when: str
@@ -88,6 +89,7 @@ def promote(params: Params, version: int | None = None, *, force: bool = False, 
             for name, least in minima(params.promotion).items()
             if name not in metrics or metrics[name] < least
         ]
+        refusals += [f"{name} is raised" for name, value in metrics.items() if name.startswith(FLAGS) and value]
         if refusals and not force:
             raise InputError(
                 f"{chosen.name} version {chosen.version}: refused: {', '.join(refusals)} (promotion in params.yaml); "
@@ -197,7 +199,7 @@ def _current(client: "MlflowClient", name: str) -> str:
 
 def _gate_metrics(client: "MlflowClient", version: "ModelVersion", promotion: Promotion) -> dict[str, float]:
     metrics = client.get_run(version.run_id).data.metrics if version.run_id else {}
-    return {name: metrics[name] for name in minima(promotion) if name in metrics}
+    return {name: value for name, value in metrics.items() if name in minima(promotion) or name.startswith(FLAGS)}
 
 
 def _trail(client: "MlflowClient", name: str) -> list[Move]:

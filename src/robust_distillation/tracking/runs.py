@@ -53,6 +53,18 @@ def stage_run(stage: str, params: Params) -> Iterator[None]:
             yield
 
 
+def input_digest(stage: str, params: Params) -> str:
+    """Return one hash of all that a stage's entry in dvc.yaml reads: files, code and parameters.
+
+    Raises:
+        InputError: as for `stage_run`.
+    """
+    entry = _entry(stage)
+    inputs = {path: digest(Path(path)) for path in entry.get("deps", [])}
+    listed = _listed(parameters(params), entry.get("params", []))
+    return _md5(json.dumps([inputs, listed], sort_keys=True, default=str).encode()).hexdigest()
+
+
 def parameters(params: Params) -> dict[str, Any]:
     """Return every parameter under its dotted name, such as `poison.fraction`."""
     return flatten(TypeAdapter(Params).dump_python(params))

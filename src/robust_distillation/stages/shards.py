@@ -1,0 +1,49 @@
+"""Shards of a long evaluation, kept on disk until it is done, so that an interrupted one goes on where it was."""
+
+import shutil
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from robust_distillation.files import replacing
+from robust_distillation.threats.evasion.ensemble import Verdicts
+
+
+class Shards(MutableMapping[str, Verdicts]):
+    """Verdicts by name, one .npz file each.
+
+    Args:
+        folder: where they lie; name it after everything that the verdicts depend on.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{quote(name, safe='')}.npz"
+
+    def __contains__(self, name: object) -> bool:
+        return self._path(str(name)).exists()
+
+    def __getitem__(self, name: str) -> Verdicts:
+        with np.load(self._path(name), allow_pickle=False) as arrays:
+            return Verdicts(arrays["adversarial"], arrays["broken_by"])
+
+    def __setitem__(self, name: str, verdicts: Verdicts) -> None:
+        with replacing(self._path(name)) as temporary, temporary.open("wb") as handle:
+            np.savez(handle, adversarial=verdicts.adversarial, broken_by=verdicts.broken_by)
+
+    def __delitem__(self, name: str) -> None:
+        self._path(name).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        return (file.stem for file in self.folder.glob("*.npz"))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def clear(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)

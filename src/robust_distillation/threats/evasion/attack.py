@@ -1,0 +1,182 @@
+"""What all attacks share: their call, the checks of what they are given, restarts, and random draws per image."""
+
+import warnings
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from robust_distillation.errors import InputError
+from robust_distillation.threats.evasion.norms import Norm
+from robust_distillation.threats.evasion.victim import Model, UnreliableWarning, Victim, as_victim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """An immutable attack configuration.
+
+    Attributes:
+        norm: of the ball that the adversarial images stay in.
+        seed: of random draws. An image's draws depend on the seed and on its own pixels alone, so neither its place nor
+            its company matters.
+    """
+
+    norm: Norm = "linf"
+    seed: int = 0
+
+    def __call__(
+        self,
+        model: Model | Victim,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        epsilon: float,
+        targets: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Attack every image.
+
+        Args:
+            model: maps float32 images (N, H, W, C) in [0, 1] to logits (N, K), differentiably; or a `Victim`.
+            images: float32 (N, H, W, C) in [0, 1].
+            labels: integers (N,), the true classes.
+            epsilon: radius of the ball in [0, 1] units: the largest change of a pixel (`linf`), or the Euclidean length
+                of the change of the whole image (`l2`).
+            targets: integers (N,), the classes to reach; None to reach any that is wrong.
+
+        Returns:
+            Adversarial images, float32 (N, H, W, C) in [0, 1], within `epsilon` of `images`; where the attack found
+            none, the last or best that it tried.
+
+        Raises:
+            InputError: something given is of a wrong type, shape or range, or the model's output is.
+
+        Warns:
+            UnreliableWarning: the budget is too small, or the model returns probabilities.
+        """
+        victim = as_victim(model)
+        check_images(images, labels, targets)
+        check_epsilon(epsilon, self.norm, images[:1].size)
+        victim.check(images, labels)
+        if targets is not None:
+            victim.check(images, targets)
+        if remedy := self.weakness(epsilon):
+            warnings.warn(f"{type(self).__name__}: {remedy}", UnreliableWarning, stacklevel=2)
+        adversarial = np.empty_like(images)
+        for row in victim.batches(len(images)):
+            aims = None if targets is None else targets[row].astype(np.int32)
+            adversarial[row] = self._attack_verified(victim, images[row], labels[row].astype(np.int32), aims, epsilon)
+        return adversarial
+
+    def _attack_verified(
+        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
+    ) -> np.ndarray:
+        """Attack the stand-in if there is one, and the model itself where only the stand-in fell."""
+        if victim.stand_in is None:
+            return self._attack(victim, images, labels, targets, epsilon)
+        adversarial = self._attack(victim.stand_in, images, labels, targets, epsilon)
+        claimed = victim.stand_in.fooled(adversarial, labels, targets)
+        again = np.flatnonzero(claimed & ~victim.fooled(adversarial, labels, targets))
+        if len(again):
+            aims = None if targets is None else targets[again]
+            adversarial[again] = self._attack(victim, images[again], labels[again], aims, epsilon)
+        return adversarial
+
+    def weakness(self, epsilon: float) -> str | None:
+        """Say what is too small about the budget and what would do; None where it will do."""
+        return None
+
+    @abstractmethod
+    def _attack(
+        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
+    ) -> np.ndarray:
+        """Attack one batch of checked images; labels and targets are int32."""
+
+
+def check_images(images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> None:
+    """Check what attacks are given.
+
+    Raises:
+        InputError: images are not float32 (N, H, W, C) in [0, 1], or labels or targets are not integers (N,).
+    """
+    if not isinstance(images, np.ndarray) or images.dtype != np.float32:
+        kind = getattr(images, "dtype", type(images).__name__)
+        raise InputError(f"images must be a NumPy array of float32: use images.astype('float32'). Received: {kind}")
+    if images.ndim != 4:
+        raise InputError(f"images must have the shape (N, H, W, C). Received: {images.shape}")
+    if images.size and not (images.min() >= 0 and images.max() <= 1):  # NaN fails as well.
+        raise InputError(
+            f"images must lie in [0, 1]: divide grey levels by 255. Received: {images.min():g} to {images.max():g}"
+        )
+    for name, classes in (("labels", labels), ("targets", targets)):
+        if classes is None:
+            continue
+        if not isinstance(classes, np.ndarray) or classes.dtype.kind not in "iu" or classes.shape != images.shape[:1]:
+            shape = f"{getattr(classes, 'dtype', type(classes).__name__)} {np.shape(classes)}"
+            raise InputError(f"{name} must be integers of shape ({len(images)},), one per image. Received: {shape}")
+
+
+def check_epsilon(epsilon: float, norm: Norm, size: int) -> None:
+    """Check a radius against the images that it is for.
+
+    Args:
+        epsilon: radius in [0, 1] units.
+        norm: of the ball.
+        size: numbers per image.
+
+    Raises:
+        InputError: the norm is unknown, or the radius is not above 0, or it is larger than the pixel range allows.
+    """
+    if norm not in ("linf", "l2"):
+        raise InputError(f"norm must be 'linf' or 'l2'. Received: {norm!r}")
+    largest = 1.0 if norm == "linf" else float(np.sqrt(size))
+    if not 0 < epsilon <= largest:
+        hint = "; 8 grey levels of 255 are 8/255" if norm == "linf" else ""
+        raise InputError(f"epsilon must lie in (0, {largest:g}], for pixels lie in [0, 1]{hint}. Received: {epsilon!r}")
+
+
+def generators(images: np.ndarray, seed: int, purpose: str) -> list[np.random.Generator]:
+    """Return one generator per image, seeded by `seed`, `purpose` and the image's own bytes."""
+    salt = zlib.crc32(purpose.encode())
+    return [np.random.default_rng([seed, salt, zlib.crc32(image.tobytes())]) for image in images]
+
+
+def restarted(
+    victim: Victim,
+    images: np.ndarray,
+    labels: np.ndarray,
+    targets: np.ndarray | None,
+    restarts: int,
+    attempt: Callable[[int, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Attack several times, each time only the images that still stand.
+
+    Args:
+        victim: the model under attack.
+        images: float32 (N, H, W, C).
+        labels: int32 (N,).
+        targets: int32 (N,) or None.
+        restarts: number of attempts.
+        attempt: maps the attempt's number and the rows to attack to adversarial images of these rows.
+
+    Returns:
+        Of each image the first adversarial one found, else the last tried.
+    """
+    adversarial = images.copy()
+    standing = np.arange(len(images))
+    for restart in range(restarts):
+        adversarial[standing] = attempt(restart, standing)
+        if restart + 1 < restarts:
+            aims = None if targets is None else targets[standing]
+            standing = standing[~victim.fooled(adversarial[standing], labels[standing], aims)]
+        if not len(standing):
+            break
+    return adversarial
+
+
+def is_fooled(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
+    """Return booleans (N,), inside a graph: the answer differs from the label, or is the target."""
+    answers = tf.argmax(logits, axis=1, output_type=tf.int32)
+    return answers != labels if targets is None else answers == targets

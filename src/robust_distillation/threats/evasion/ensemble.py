@@ -1,0 +1,129 @@
+"""Several attacks judged together: each runs on the images that still stand, and an image must withstand them all."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from robust_distillation.threats.evasion.apgd import APGD, APGDT
+from robust_distillation.threats.evasion.attack import Attack, check_images
+from robust_distillation.threats.evasion.deepfool import DeepFool
+from robust_distillation.threats.evasion.fab import FABT
+from robust_distillation.threats.evasion.hop_skip_jump import HopSkipJump
+from robust_distillation.threats.evasion.noise import UniformNoise
+from robust_distillation.threats.evasion.norms import Norm
+from robust_distillation.threats.evasion.sign import FGSM, IFGSM, MIFGSM, PGD
+from robust_distillation.threats.evasion.square import Square
+from robust_distillation.threats.evasion.victim import Model, Victim, as_victim
+
+WRONG = "clean"
+STANDS = ""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What an ensemble did to each image.
+
+    Attributes:
+        adversarial: float32 (N, H, W, C): the image that fooled the model first, else the original.
+        broken_by: text (N,): the name of the first attack that fooled the model, `WRONG` where the model is wrong
+            without any, `STANDS` where it is right under each.
+    """
+
+    adversarial: np.ndarray
+    broken_by: np.ndarray
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Attacks by name, in the order in which they run: cheap ones first, for images that fell cost no more."""
+
+    attacks: Mapping[str, Attack]
+
+    def __call__(self, model: Model | Victim, images: np.ndarray, labels: np.ndarray, *, epsilon: float) -> Verdicts:
+        """Attack all images.
+
+        Args:
+            model: as for `Attack`.
+            images: float32 (N, H, W, C) in [0, 1].
+            labels: integers (N,).
+            epsilon: radius of the ball in [0, 1] units, in the norm of each attack.
+
+        Raises:
+            InputError: as for `Attack`.
+        """
+        victim = as_victim(model)
+        check_images(images, labels)
+        victim.check(images, labels)
+        adversarial = images.copy()
+        broken_by = np.full(len(images), STANDS, dtype=f"U{max(map(len, [*self.attacks, WRONG]))}")
+        broken_by[victim.fooled(images, labels)] = WRONG
+        for name, attack in self.attacks.items():
+            standing = np.flatnonzero(broken_by == STANDS)
+            if not len(standing):
+                break
+            found = attack(victim, images[standing], labels[standing], epsilon=epsilon)
+            fell = victim.fooled(found, labels[standing])
+            adversarial[standing[fell]] = found[fell]
+            broken_by[standing[fell]] = name
+        return Verdicts(adversarial, broken_by)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What an attack of an ensemble may spend on an image.
+
+    Attributes:
+        norm: of the ball.
+        steps: gradients of each start of an iterative attack.
+        restarts: starts of each attack that starts at random.
+        queries: of a black-box attack.
+        seed: of random draws.
+    """
+
+    norm: Norm = "linf"
+    steps: int = 100
+    restarts: int = 1
+    queries: int = 5000
+    seed: int = 0
+
+
+ATTACKS: dict[str, Callable[[Budget], Attack]] = {
+    "fgsm": lambda b: FGSM(norm=b.norm, seed=b.seed),
+    "i_fgsm": lambda b: IFGSM(norm=b.norm, seed=b.seed, steps=b.steps, early_stop=True),
+    "mi_fgsm": lambda b: MIFGSM(norm=b.norm, seed=b.seed, steps=b.steps, early_stop=True),
+    "pgd": lambda b: PGD(norm=b.norm, seed=b.seed, steps=b.steps, restarts=b.restarts, early_stop=True),
+    "apgd_ce": lambda b: APGD(norm=b.norm, seed=b.seed, steps=b.steps, restarts=b.restarts),
+    "apgd_dlr": lambda b: APGD(norm=b.norm, seed=b.seed, steps=b.steps, restarts=b.restarts, loss="dlr"),
+    "apgd_t": lambda b: APGDT(norm=b.norm, seed=b.seed, steps=b.steps, restarts=b.restarts),
+    "fab_t": lambda b: FABT(norm=b.norm, seed=b.seed, steps=b.steps, restarts=b.restarts),
+    "deepfool": lambda b: DeepFool(norm=b.norm, seed=b.seed),
+    "uniform_noise": lambda b: UniformNoise(norm=b.norm, seed=b.seed),
+    "hop_skip_jump": lambda b: HopSkipJump(norm=b.norm, seed=b.seed, queries=b.queries),
+    # With the published number of queries, the official code leaves the schedule as it is for 10,000.
+    "square": lambda b: Square(norm=b.norm, seed=b.seed, queries=b.queries, rescale_schedule=b.queries != 5000),
+}
+STANDARD = ("apgd_ce", "apgd_t", "fab_t", "square")
+RAND = ("apgd_ce", "apgd_dlr")
+
+
+def build(names: Sequence[str], budget: Budget) -> Ensemble:
+    """Return the ensemble of the named attacks, keys of `ATTACKS`, each with this budget."""
+    return Ensemble({name: ATTACKS[name](budget) for name in names})
+
+
+def standard(*, norm: Norm = "linf", seed: int = 0) -> Ensemble:
+    """Return AutoAttack's standard ensemble with its published budgets (Croce and Hein 2020, section 5).
+
+    APGD-CE, APGD-T and FAB-T with 100 steps, the last two against at most 9 targets, and Square with 5,000 queries; one
+    start each.
+    """
+    return build(STANDARD, Budget(norm=norm, seed=seed))
+
+
+def rand(*, norm: Norm = "linf", seed: int = 0) -> Ensemble:
+    """Return AutoAttack's ensemble for models that draw at random: APGD-CE and APGD-DLR with 100 steps.
+
+    Give the victim 20 draws, the published number.
+    """
+    return build(RAND, Budget(norm=norm, seed=seed))

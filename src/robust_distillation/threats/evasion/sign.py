@@ -1,0 +1,262 @@
+"""Attacks that step along the steepest direction: FGSM, I-FGSM, MI-FGSM and PGD, in the L-infinity and L2 norms."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, restarted
+from robust_distillation.threats.evasion.losses import Loss, cross_entropy, margin
+from robust_distillation.threats.evasion.norms import (
+    AXES,
+    SMALLEST,
+    Norm,
+    length,
+    per_image,
+    project,
+    random_start,
+    steepest,
+)
+from robust_distillation.threats.evasion.victim import Model, Victim
+
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin}
+
+
+def ascend(
+    victim: Victim,
+    images: np.ndarray,
+    start: np.ndarray,
+    labels: np.ndarray,
+    targets: np.ndarray | None,
+    *,
+    norm: Norm,
+    loss: Loss,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    decay: float = 0.0,
+    early_stop: bool = False,
+) -> np.ndarray:
+    """Step along the steepest direction of the loss and project to the ball, again and again.
+
+    Args:
+        victim: the model under attack.
+        images: centres of the balls, float32 (N, H, W, C).
+        start: where to start, of the same shape.
+        labels: the true classes, int32 (N,).
+        targets: the classes to reach, whose loss is descended; None to ascend that of the labels.
+        norm: of the ball and of the steps.
+        loss: of logits and classes.
+        epsilon: radius of the ball.
+        step_size: length of a step.
+        steps: number of gradients.
+        decay: of the accumulated direction; 0 for none.
+        early_stop: whether an image that fools the model is left as it is and costs no further gradients.
+
+    Returns:
+        The last iterates, or with `early_stop` the first that fool the model.
+    """
+    targeted = targets is not None
+
+    def graph(
+        centres: tf.Tensor,
+        current: tf.Tensor,
+        labels: tf.Tensor,
+        aims: tf.Tensor,
+        epsilon: tf.Tensor,
+        step_size: tf.Tensor,
+        steps: tf.Tensor,
+    ) -> tf.Tensor:
+        rows = tf.range(tf.shape(centres)[0])[:, None]
+        momentum = tf.zeros_like(current)
+        found = current
+        for _ in tf.range(steps):
+            _, logits, gradient = victim.gradient(current, labels, loss, aims)
+            if early_stop:
+                fooled = is_fooled(logits, labels, aims if targeted else None)
+                if tf.reduce_any(fooled):
+                    found = tf.tensor_scatter_nd_update(found, rows[fooled], current[fooled])
+                    rows, centres, current, labels, aims, gradient, momentum = (
+                        tensor[~fooled] for tensor in (rows, centres, current, labels, aims, gradient, momentum)
+                    )
+                if tf.size(rows) == 0:
+                    break
+            direction = gradient
+            if decay:
+                momentum = decay * momentum + gradient / tf.maximum(per_image(_scale(gradient, norm)), SMALLEST)
+                direction = momentum
+            step = -step_size if targeted else step_size
+            current = project(current + step * steepest(direction, norm), centres, epsilon, norm)
+        return tf.tensor_scatter_nd_update(found, rows, current) if early_stop else current
+
+    key = ("ascend", norm, loss, decay, early_stop, targeted)
+    settings = np.float32(epsilon), np.float32(step_size), np.int32(steps)
+    return victim.run(key, graph, images, start, labels, labels if targets is None else targets, *settings).numpy()
+
+
+def _scale(gradient: tf.Tensor, norm: Norm) -> tf.Tensor:
+    return tf.reduce_sum(tf.abs(gradient), AXES) if norm == "linf" else length(gradient, "l2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FGSM(Attack):
+    """Fast gradient sign method: x + epsilon sign(gradient of the loss at x) (Goodfellow et al. 2015, section 4).
+
+    In the L2 norm it is x + epsilon gradient / |gradient| (Miyato et al. 2017). Targeted, it descends the loss of the
+    target.
+    """
+
+    def _attack(
+        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
+    ) -> np.ndarray:
+        return ascend(
+            victim,
+            images,
+            images,
+            labels,
+            targets,
+            norm=self.norm,
+            loss=cross_entropy,
+            epsilon=epsilon,
+            step_size=epsilon,
+            steps=1,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Iterative(Attack):
+    """What the iterative attacks share.
+
+    Attributes:
+        steps: gradients per image and start.
+        step_size: length of a step in [0, 1] units; None takes a multiple of epsilon / steps.
+        loss: what is ascended; `margin` has a gradient where the softmax in `cross_entropy` is saturated.
+        early_stop: whether an image that fools the model is left as it is and costs no further gradients. The share
+            of images that fall is the same or higher; images for a transfer should go all the way.
+    """
+
+    steps: int = 10
+    step_size: float | None = None
+    loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+    early_stop: bool = False
+
+    reach: ClassVar[float] = 2.5  # steps * step_size / epsilon, where step_size is None
+
+    def weakness(self, epsilon: float) -> str | None:
+        """Say how many steps would reach the edge of the ball if these cannot, or that there are very few."""
+        if self.step_size is not None and self.steps * self.step_size < epsilon * (1 - 1e-6):
+            needed = int(np.ceil(epsilon / self.step_size - 1e-6))
+            return (
+                f"{self.steps} steps of {self.step_size:g} cannot reach the edge of the ball at {epsilon:g}; "
+                f"use steps={needed} at least, or leave step_size out"
+            )
+        return None
+
+    def _iterate(
+        self,
+        victim: Victim,
+        images: np.ndarray,
+        start: np.ndarray,
+        labels: np.ndarray,
+        targets: np.ndarray | None,
+        epsilon: float,
+        decay: float = 0.0,
+    ) -> np.ndarray:
+        return ascend(
+            victim,
+            images,
+            start,
+            labels,
+            targets,
+            norm=self.norm,
+            loss=LOSSES[self.loss],
+            epsilon=epsilon,
+            step_size=self.reach * epsilon / self.steps if self.step_size is None else self.step_size,
+            steps=self.steps,
+            decay=decay,
+            early_stop=self.early_stop,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IFGSM(_Iterative):
+    """Iterative FGSM, also known as BIM: steps from the image itself (Kurakin et al. 2017, section 2.2).
+
+    The default step is that of `PGD`.
+    """
+
+    def _attack(
+        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
+    ) -> np.ndarray:
+        return self._iterate(victim, images, images, labels, targets, epsilon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MIFGSM(_Iterative):
+    """Momentum iterative FGSM (Dong et al. 2018, algorithm 1; equation 6 in the L2 norm).
+
+    The default step is epsilon / steps, as in the paper.
+
+    Attributes:
+        decay: of the accumulated gradients, each divided by its L1 norm (L2 in the L2 norm) first; 1 in the paper.
+    """
+
+    decay: float = 1.0
+
+    reach: ClassVar[float] = 1.0
+
+    def _attack(
+        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
+    ) -> np.ndarray:
+        return self._iterate(victim, images, images, labels, targets, epsilon, self.decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(_Iterative):
+    """Projected gradient descent from random starts in the ball (Madry et al. 2018, section 2.1).
+
+    The default step is 2.5 epsilon / steps, with which every point of the ball can be reached from every other (section
+    5); 40 steps are the paper's for MNIST. A restart attacks only the images that no earlier one has fooled.
+
+    Attributes:
+        restarts: number of random starts.
+    """
+
+    steps: int = 40
+    restarts: int = 1
+
+    def weakness(self, epsilon: float) -> str | None:
+        """Say what the iterative attacks say, and that fewer than 20 steps show little."""
+        if self.steps < 20:
+            return f"{self.steps} steps are too few to trust; use steps=20 at least"
+        return super().weakness(epsilon)
+
+    def _attack(
+        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
+    ) -> np.ndarray:
+        def attempt(restart: int, rows: np.ndarray) -> np.ndarray:
+            aims = None if targets is None else targets[rows]
+            draws = generators(images[rows], self.seed, f"pgd {restart}")
+            start = random_start(images[rows], draws, epsilon, self.norm)
+            return self._iterate(victim, images[rows], start, labels[rows], aims, epsilon)
+
+        return restarted(victim, images, labels, targets, self.restarts, attempt)
+
+
+def craft(
+    kind: str,
+    model: Model | Victim,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    epsilon: float,
+    alpha: float,
+    iterations: int,
+    seed: int = 0,
+) -> np.ndarray:
+    """Run `fgsm`, or `i_fgsm`, `mi_fgsm` or `pgd` with steps of `alpha`, as poisoners and defenders name them."""
+    if kind == "fgsm":
+        return FGSM()(model, images, labels, epsilon=epsilon)
+    attack = {"i_fgsm": IFGSM, "mi_fgsm": MIFGSM, "pgd": PGD}[kind]
+    return attack(steps=iterations, step_size=alpha, seed=seed)(model, images, labels, epsilon=epsilon)

@@ -1,0 +1,213 @@
+"""The model as an attacker holds it: logits, gradients and answers, of a classifier alone or of a whole defence."""
+
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from robust_distillation.errors import InputError
+from robust_distillation.threats.evasion.losses import Loss
+
+Model = Callable[[Any], Any]
+Goal = Literal["deny", "deceive"]
+
+
+class UnreliableWarning(UserWarning):
+    """An attack that cannot show what the model is worth: too small a budget, or outputs that hide the gradient."""
+
+
+class Victim:
+    """A model under attack.
+
+    Where a defence may refuse an image (abstain or flag it), the refusal becomes part of the logits, so that every
+    attack adapts to it unchanged. With the goal `deny` the attacker wants anything but a right answer: refusal is one
+    more class, K, with the logit max(logits) + refusal. With `deceive` the attacker wants a wrong answer that is not
+    refused: the logit of the true class becomes max(its logit, max(logits) + refusal). Both put the joint constraint of
+    Tramer et al. 2020 (*On Adaptive Attacks*, section 2) into one margin.
+
+    Args:
+        model: maps float32 images (N, H, W, C) in [0, 1] to logits (N, K), differentiably. Use `bpda` for parts without
+            a gradient.
+        temperature: divides the logits. A model distilled at temperature T has logits T times too large, and in
+            float32 its gradients vanish unless they are divided by T again (Carlini and Wagner 2017).
+        refusal: maps images to margins (N,), above 0 where the image is refused, differentiably; None refuses nothing.
+        goal: of the attacker where there is a refusal.
+        draws: passes that each gradient and each answer averages over, for a model that draws at random (expectation
+            over transformation, Athalye et al. 2018, section 3).
+        batch_size: images that go through the model at once.
+        stand_in: a faster victim of the same answers, but for rounding, that attacks search on; what fools it and not
+            this model is attacked again on this model. See `acceleration`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        temperature: float = 1.0,
+        refusal: Model | None = None,
+        goal: Goal = "deceive",
+        draws: int = 1,
+        batch_size: int = 250,
+        stand_in: "Victim | None" = None,
+    ) -> None:
+        if not temperature > 0:
+            raise InputError(f"temperature must be above 0. Received: {temperature!r}")
+        if draws < 1 or batch_size < 1:
+            raise InputError(f"draws and batch_size must be at least 1. Received: {draws!r} and {batch_size!r}")
+        self.model = model
+        self.temperature = temperature
+        self.refusal = refusal
+        self.goal = goal
+        self.draws = draws
+        self.batch_size = batch_size
+        self.stand_in = stand_in
+        self.n_classes = 0
+        self._graphs: dict[Any, Callable[..., Any]] = {}
+
+    def logits(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Return logits / temperature of one pass, refusal included, inside a graph."""
+        logits = tf.cast(self.model(images), tf.float32) / self.temperature
+        if self.refusal is None:
+            return logits
+        refused = tf.reduce_max(logits, axis=1) + self.refusal(images)
+        if self.goal == "deny":
+            return tf.concat([logits, refused[:, None]], axis=1)
+        mine = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool)
+        return tf.where(mine, tf.maximum(logits, refused[:, None]), logits)
+
+    def averaged_logits(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Return the mean of `logits` over the draws, inside a graph."""
+        if self.draws == 1:
+            return self.logits(images, labels)
+        total = self.logits(images, labels)
+        for _ in tf.range(self.draws - 1):
+            total += self.logits(images, labels)
+        return total / self.draws
+
+    def gradient(
+        self, images: tf.Tensor, labels: tf.Tensor, loss: Loss, aims: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return losses (N,), logits (N, K) and the gradient (N, H, W, C), means over the draws, inside a graph.
+
+        Args:
+            images: float32 (N, H, W, C).
+            labels: the true classes.
+            loss: of logits and `aims`.
+            aims: the classes that the loss looks at; None for the true ones.
+        """
+        found = self._one_gradient(images, labels, loss, labels if aims is None else aims)
+        if self.draws == 1:
+            return found
+        values, logits, gradient = found
+        for _ in tf.range(self.draws - 1):
+            more = self._one_gradient(images, labels, loss, labels if aims is None else aims)
+            values, logits, gradient = values + more[0], logits + more[1], gradient + more[2]
+        return values / self.draws, logits / self.draws, gradient / self.draws
+
+    def _one_gradient(
+        self, images: tf.Tensor, labels: tf.Tensor, loss: Loss, aims: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            logits = self.logits(images, labels)
+            values = loss(logits, aims)
+        gradient = tape.gradient(values, images)
+        if gradient is None:
+            raise InputError(
+                "the model has no gradient with respect to its images: wrap the part without one in `bpda`"
+            )
+        return values, logits, gradient
+
+    def run(self, key: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call `function` as a graph, which is traced once for this victim and this hashable key.
+
+        Args:
+            key: names what `function` depends on besides its arguments.
+            function: of tensors.
+            arguments: arrays whose first dimension may vary from call to call, and scalars.
+        """
+        tensors = [tf.convert_to_tensor(argument) for argument in arguments]
+        specs = tuple(tf.TensorSpec((None, *tensor.shape[1:])[: tensor.shape.rank], tensor.dtype) for tensor in tensors)
+        if (key, specs) not in self._graphs:
+            self._graphs[key, specs] = tf.function(function, input_signature=specs)
+        return self._graphs[key, specs](*tensors)
+
+    def predict_logits(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return logits / temperature, float32 (N, K), as attacks see them, in batches."""
+        rows = self.batches(len(images))
+        batches = [self.run("logits", self.averaged_logits, images[row], labels[row]).numpy() for row in rows]
+        return np.concatenate(batches) if batches else np.zeros((0, self.n_classes), np.float32)
+
+    def fooled(self, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+        """Return booleans (N,): the answer differs from the label, or is the target where there are targets."""
+        answers = self.predict_logits(images, labels).argmax(axis=1)
+        return answers != labels if targets is None else answers == targets
+
+    def batches(self, count: int) -> list[slice]:
+        """Return the rows of each batch."""
+        return [slice(first, first + self.batch_size) for first in range(0, count, self.batch_size)]
+
+    def check(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Look at the outputs on a few images, once.
+
+        Raises:
+            InputError: the outputs are not finite, not (N, K), or a label is no class.
+
+        Warns:
+            UnreliableWarning: the outputs look like probabilities.
+        """
+        if not self.n_classes and len(images):
+            outputs = np.asarray(self.model(tf.constant(images[:16])))
+            if outputs.ndim != 2 or len(outputs) != len(images[:16]):
+                raise InputError(f"the model must return logits (N, K). Received: shape {outputs.shape}")
+            if not np.isfinite(outputs).all():
+                raise InputError("the model returns values that are not finite; mend it before it is attacked")
+            if looks_like_softmax(outputs):
+                warnings.warn(
+                    "the model returns probabilities, whose gradients vanish where it is sure: attack its logits "
+                    "(drop the last softmax)",
+                    UnreliableWarning,
+                    stacklevel=4,
+                )
+            self.n_classes = outputs.shape[1]
+        if len(labels) and (labels.min() < 0 or labels.max() >= self.n_classes):
+            raise InputError(
+                f"labels must lie in 0 to {self.n_classes - 1}, the classes of the model. "
+                f"Received: {labels.min()} to {labels.max()}"
+            )
+
+
+def looks_like_softmax(outputs: np.ndarray) -> bool:
+    """Tell whether outputs (N, K) are probabilities: none negative, and each row sums to 1."""
+    return bool(outputs.min() >= 0 and np.abs(outputs.sum(axis=1) - 1).max() < 1e-3)
+
+
+def as_victim(model: "Model | Victim") -> Victim:
+    """Return the victim itself, or a model as the victim of an attack with all defaults."""
+    return model if isinstance(model, Victim) else _plain_victim(model)
+
+
+@lru_cache(maxsize=8)
+def _plain_victim(model: Model) -> Victim:
+    return Victim(model)
+
+
+def bpda(forward: Model, backward: Model = tf.identity) -> Model:
+    """Return a map that computes `forward` and differentiates `backward` (backward pass differentiable approximation).
+
+    For parts without a useful gradient, such as a median filter or quantisation (Athalye et al. 2018, section 4).
+
+    Args:
+        forward: what is deployed, tensor to tensor; wrap NumPy code in `tf.numpy_function`.
+        backward: a differentiable stand-in with outputs of the same shape; the identity by default.
+    """
+
+    def through(images: tf.Tensor) -> tf.Tensor:
+        smooth = backward(images)
+        exact = tf.ensure_shape(tf.stop_gradient(forward(images)), smooth.shape)
+        return smooth + tf.stop_gradient(exact - smooth)
+
+    return through

@@ -1,0 +1,167 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from robust_distillation.errors import InputError
+from robust_distillation.threats.evasion.acceleration import accelerated, folded
+from robust_distillation.threats.evasion.sign import FGSM, IFGSM
+from robust_distillation.threats.evasion.victim import UnreliableWarning, Victim, bpda
+
+EPSILON = 0.05
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda x, y: (x * 255, y), "divide grey levels by 255"),
+        (lambda x, y: (x - 1, y), r"must lie in \[0, 1\]"),
+        (lambda x, y: (np.full_like(x, np.nan), y), r"must lie in \[0, 1\]"),
+        (lambda x, y: (x.astype(np.float64), y), "float64"),
+        (lambda x, y: (np.rint(255 * x).astype(np.uint8), y), "uint8"),
+        (lambda x, y: (x.tolist(), y), "list"),
+        (lambda x, y: (x[0], y), r"\(12, 12, 3\)"),
+        (lambda x, y: (x, y + 1), "labels must lie in 0 to 3"),
+        (lambda x, y: (x, y - 1), "labels must lie in 0 to 3"),
+        (lambda x, y: (x, y[:3]), "one per image"),
+        (lambda x, y: (x, y.astype(float)), "integers"),
+    ],
+)
+def test_bad_input_is_named(problem, change, says):
+    images, labels = change(problem.images, problem.labels)
+    with pytest.raises(InputError, match=says):
+        FGSM()(problem.model, images, labels, epsilon=EPSILON)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "norm"), [(8, "linf"), (0, "linf"), (-0.1, "linf"), (21, "l2"), (float("nan"), "l2")]
+)
+def test_an_epsilon_beyond_the_pixel_range_is_refused(problem, epsilon, norm):
+    with pytest.raises(InputError, match="epsilon must lie in"):
+        FGSM(norm=norm)(problem.model, problem.images, problem.labels, epsilon=epsilon)
+
+
+def test_targets_are_checked_like_labels(problem):
+    with pytest.raises(InputError, match="0 to 3"):
+        FGSM()(problem.model, problem.images, problem.labels, epsilon=EPSILON, targets=problem.labels + 1)
+
+
+def test_a_model_that_returns_nonsense_is_refused(problem):
+    with pytest.raises(InputError, match="not finite"):
+        FGSM()(lambda x: problem.model(x) * np.inf, problem.images, problem.labels, epsilon=EPSILON)
+    with pytest.raises(InputError, match=r"logits \(N, K\)"):
+        FGSM()(lambda x: x, problem.images, problem.labels, epsilon=EPSILON)
+
+
+def test_probabilities_bring_a_warning(problem):
+    with pytest.warns(UnreliableWarning, match="logits"):
+        FGSM()(lambda x: tf.nn.softmax(problem.model(x)), problem.images, problem.labels, epsilon=EPSILON)
+
+
+def test_bpda_gives_a_gradient_where_there_is_none(problem):
+    def coarse(images):
+        return tf.round(images * 15) / 15
+
+    exact = Victim(lambda x: problem.model(coarse(x)))
+    through = Victim(lambda x: problem.model(bpda(coarse)(x)))
+    np.testing.assert_allclose(
+        exact.predict_logits(problem.images, problem.labels),
+        through.predict_logits(problem.images, problem.labels),
+        atol=1e-4,
+    )
+    # Of a rounding TensorFlow's gradient is None, which no attack may take for a robust model.
+    with pytest.raises(InputError, match="bpda"):
+        FGSM()(exact, problem.images, problem.labels, epsilon=EPSILON)
+    found = IFGSM()(through, problem.images, problem.labels, epsilon=0.15)
+    assert exact.fooled(found, problem.labels).mean() > 0.5
+
+
+def test_expectation_over_transformation_averages_gradients_and_answers(problem):
+    factors = tf.random.Generator.from_seed(0)
+
+    def spread(draws):
+        victim = Victim(lambda images: problem.model(images) * factors.uniform((), 0, 2), draws=draws)
+
+        def gradient(images, labels):
+            return victim.gradient(images, labels, lambda logits, classes: tf.gather(logits, classes, batch_dims=1))[2]
+
+        first, labels = problem.images[:1], problem.labels[:1].astype(np.int32)
+        gradients = [np.abs(victim.run("gradient", gradient, first, labels).numpy()).mean() for _ in range(24)]
+        logits = [victim.predict_logits(first, labels).max() for _ in range(24)]
+        return np.array([np.std(values) / np.mean(values) for values in (gradients, logits)])
+
+    # The standard error of a mean of 16 is a quarter.
+    assert (spread(16) < 0.5 * spread(1)).all()
+
+
+def refuse_dark(images):
+    """Refuses images whose mean falls below 0.4."""
+    return 50 * (0.4 - tf.reduce_mean(images, axis=(1, 2, 3)))
+
+
+def test_denying_takes_the_easier_way_and_deceiving_must_pass(problem):
+    epsilon = 0.1
+    plain = Victim(problem.model)
+    bright = refuse_dark(problem.images).numpy() < 0
+    images, labels = problem.images[bright], problem.labels[bright]
+    assert len(images)
+    denied = Victim(problem.model, refusal=refuse_dark, goal="deny")
+    deceived = Victim(problem.model, refusal=refuse_dark, goal="deceive")
+    attack = IFGSM(steps=20, early_stop=True)
+    for victim in (denied, deceived):
+        found = attack(victim, images, labels, epsilon=epsilon)
+        refused, wrong = refuse_dark(found).numpy() > 0, plain.fooled(found, labels)
+        expected = refused | wrong if victim is denied else wrong & ~refused
+        np.testing.assert_array_equal(victim.fooled(found, labels), expected)
+    harm = attack(plain, images, labels, epsilon=epsilon)
+    useful = ~plain.fooled(harm, labels) & (refuse_dark(harm).numpy() <= 0)
+    assert denied.fooled(attack(denied, images, labels, epsilon=epsilon), labels).sum() >= (~useful).sum()
+
+
+def convolutions():
+    image = keras.Input((12, 12, 3))
+    x = layers.Conv2D(8, 3, use_bias=False)(image)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    y = layers.Conv2D(8, 3, padding="same")(x)
+    x = layers.Add()([x, layers.BatchNormalization(scale=False)(y)])
+    x = layers.BatchNormalization()(x)  # after a sum: stays
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    x = layers.BatchNormalization()(layers.Dense(16)(x))
+    model = keras.Model(image, layers.Dense(4)(layers.Dropout(0.5)(x)))
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+    return model
+
+
+def test_folding_changes_no_logit_and_takes_what_it_can():
+    model, images = convolutions(), np.random.default_rng(1).random((7, 12, 12, 3), np.float32)
+    whole = keras.Model(model.inputs, model(model.inputs))  # nested
+    sequential = keras.Sequential([keras.Input((12, 12, 3)), model])
+    for each in (model, whole, sequential):
+        np.testing.assert_allclose(folded(each)(images), each(images), atol=1e-5)
+    norms = [layer for layer in folded(model).layers if isinstance(layer, layers.BatchNormalization)]
+    assert len(norms) == 1
+
+
+def test_what_fools_only_the_bfloat16_stand_in_is_attacked_again(problem):
+    victim = accelerated(problem.model, precision="bfloat16")
+    rough = victim.stand_in.predict_logits(problem.images, problem.labels)
+    exact = victim.predict_logits(problem.images, problem.labels)
+    assert 0 < np.abs(rough - exact).max() < 0.3
+    attack = IFGSM(steps=20, early_stop=True)
+    for epsilon in (0.09, 0.1):
+        found = attack(victim, problem.images, problem.labels, epsilon=epsilon)
+        slow = attack(problem.model, problem.images, problem.labels, epsilon=epsilon)
+        assert (
+            abs(int(victim.fooled(found, problem.labels).sum()) - int(victim.fooled(slow, problem.labels).sum())) <= 1
+        )
+
+
+def test_only_known_kinds_are_accelerated(problem):
+    with pytest.raises(InputError, match="precision"):
+        accelerated(problem.model, precision="int8")
+    with pytest.raises(InputError, match="functional and sequential"):
+        accelerated(lambda x: x)
