@@ -58,7 +58,7 @@ class Attack(ABC):
         """
         victim = as_victim(model)
         check_images(images, labels, targets)
-        check_epsilon(epsilon, self.norm, images[:1].size)
+        check_epsilon(epsilon, self.norm, int(np.prod(images.shape[1:])))
         victim.check(images, labels)
         if targets is not None:
             victim.check(images, targets)
