@@ -47,7 +47,7 @@ RESULTS = Path("results/attacks.json")
 SHARDS = FOLDER / "standard.json"
 EPSILON = 8 / 255
 NEAR = 1.0  # the L2 radius at which attacks that look for the nearest adversarial image are judged
-BATCH_SIZES = (100, 250, 500)
+BATCH_SIZES = (100, 250)
 WARM_UP = 8  # images, where the set is not run in full beforehand
 PACKAGES = ("tensorflow", "keras", "numpy", "foolbox", "adversarial-robustness-toolbox", "torch", "pyautoattack")
 KEY = ("attack", "model", "peer", "setting", "images", "epsilon", "steps")
@@ -132,7 +132,7 @@ CASES = {
         art=("FastGradientMethod", BALL),
         foolbox=("LinfFastGradientAttack", {}),
         models=EVERY_MODEL,
-        images=1000,
+        images=500,
         steps=1,
         exact=True,
     ),
@@ -141,7 +141,7 @@ CASES = {
         art=("BasicIterativeMethod", BALL | QUIET | {"max_iter": 10, "eps_step": EPSILON / 4}),
         foolbox=("LinfBasicIterativeAttack", {"steps": 10, "abs_stepsize": EPSILON / 4}),
         models=EVERY_MODEL,
-        images=1000,
+        images=500,
         steps=10,
         exact=True,
         settings=tuple(SETTINGS),
@@ -154,7 +154,7 @@ CASES = {
         ),
         foolbox=("LinfPGD", {"steps": 20, "abs_stepsize": EPSILON / 8}),
         models=EVERY_MODEL,
-        images=1000,
+        images=500,
         steps=20,
         exact=True,
         settings=tuple(SETTINGS),
@@ -167,7 +167,7 @@ CASES = {
             BALL | QUIET | {"max_iter": 10, "eps_step": EPSILON / 10, "decay": 1.0},
         ),
         foolbox=("LinfMomentumIterativeFastGradientMethod", {"steps": 10, "abs_stepsize": EPSILON / 10}),
-        images=1000,
+        images=500,
         steps=10,
         exact=True,
     ),

@@ -203,6 +203,7 @@ class Robustness:
     restarts: Count
     queries: Count
     passes: Annotated[int, Field(ge=2)]
+    extraction: bool
     images: Count | Literal["all"]
     seed: Seed
 

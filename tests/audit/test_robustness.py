@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robust_distillation.audit.robustness import Answers, accuracy_after, attack_in_shards, interval, per_class
+from robust_distillation.audit.robustness import accuracy_after, attack_in_shards, interval, per_class
 from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Budget, Ensemble, Verdicts, build
 from robust_distillation.threats.evasion.sign import FGSM, IFGSM
 from robust_distillation.threats.evasion.victim import Victim, as_victim
@@ -24,12 +24,6 @@ def test_interval_is_wilsons():
 def test_per_class_shares():
     standing = np.array([True, False, True, True])
     assert per_class(standing, np.array([4, 4, 7, 7])) == {4: 0.5, 7: 1.0}
-
-
-def test_answers_are_useful_harmful_or_neither():
-    answers = Answers(np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool))
-    np.testing.assert_array_equal(answers.useful, [1, 0, 0, 0])
-    np.testing.assert_array_equal(answers.harmful, [0, 0, 1, 0])
 
 
 def test_an_ensemble_names_what_broke_each_image_and_attacks_only_the_standing(problem):

@@ -1,5 +1,7 @@
 """Pictures of what was measured. Each function returns a matplotlib figure and writes nothing."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -60,21 +62,74 @@ def image_rows(rows: dict[str, np.ndarray], title: str) -> Figure:
     return figure
 
 
-def robustness_curves(worst_cases: dict[str, dict[str, float]], epsilons: list[float]) -> Figure:
-    """Draw worst-case robust accuracy by epsilon for each model.
+def robustness_curves(models: dict[str, dict[str, Any]], epsilons: list[float], raised: list[str]) -> Figure:
+    """Draw worst-case robust accuracy by epsilon for each model, with 95 % intervals.
 
     Args:
-        worst_cases: by model, the clean accuracy under `clean` and then one value per epsilon, in order.
-        epsilons: ascending, in [0, 1] units.
+        models: by name, `clean`, and by epsilon `worst_case` and `worst_case_interval`.
+        epsilons: ascending, in [0, 1] units, the order of the worst cases.
+        raised: names of the reliability flags that taint the figures.
     """
-    figure = Figure(figsize=(5.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
     axes = figure.subplots()
-    for name, values in worst_cases.items():
-        axes.plot([0, *(255 * epsilon for epsilon in epsilons)], list(values.values()), marker="o", label=name)
+    positions = [0, *(255 * epsilon for epsilon in epsilons)]
+    for name, values in models.items():
+        (line,) = axes.plot(positions, [values["clean"], *values["worst_case"].values()], marker="o", label=name)
+        bounds = values["worst_case_interval"].values()
+        axes.fill_between(
+            positions[1:],
+            [bound["low"] for bound in bounds],
+            [bound["high"] for bound in bounds],
+            color=line.get_color(),
+            alpha=0.12,
+        )
+    flags = f"RAISED: {', '.join(raised)}" if raised else "none raised"
     axes.set(
-        xlabel="epsilon, grey levels of 255", ylabel="accuracy", ylim=(-0.02, 1.02), title="Worst case over attacks"
+        xlabel=f"epsilon, grey levels of 255\nreliability flags of the student: {flags}",
+        ylabel="accuracy",
+        ylim=(-0.02, 1.02),
+        title="Worst case over attacks",
     )
     axes.legend()
+    return figure
+
+
+def distance_curves(distances: dict[tuple[str, str], np.ndarray]) -> Figure:
+    """Draw for every radius the share of images whose nearest known adversarial image lies farther away.
+
+    Args:
+        distances: (N,) by model and norm (`linf` or `l2`), in [0, 1] units; infinite where none is known.
+    """
+    labels = {"linf": "L-infinity distance, grey levels of 255", "l2": "L2 distance, pixels in [0, 1]"}
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure.suptitle("Nearest adversarial images, found by FAB-T")
+    for axes, (norm, label) in zip(figure.subplots(1, 2), labels.items(), strict=True):
+        for (name, of), values in distances.items():
+            if of == norm:
+                axes.ecdf((255 if norm == "linf" else 1) * values, complementary=True, label=name)
+        axes.set(xlabel=label, ylabel="share of images", ylim=(-0.02, 1.02))
+        axes.legend()
+    return figure
+
+
+def trade_off_curves(
+    parts: dict[str, dict[str, tuple[np.ndarray, np.ndarray, tuple[float, float]]]],
+) -> Figure:
+    """Draw how each part of a defence tells attacked from clean images, with the points that are deployed.
+
+    Args:
+        parts: by name and label, the shares of clean and of attacked images refused over all thresholds, and the two
+            shares as deployed.
+    """
+    figure = Figure(figsize=(4.6 * len(parts), 4), layout="constrained")
+    figure.suptitle("Attacked images refused; a dot is what is deployed")
+    for axes, (part, curves) in zip(np.atleast_1d(figure.subplots(1, len(parts))), parts.items(), strict=True):
+        for label, (clean, attacked, deployed) in curves.items():
+            (line,) = axes.plot(clean, attacked, label=label)
+            axes.plot(*deployed, marker="o", color=line.get_color())
+        axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance")
+        axes.set(xlabel="clean images refused", ylabel="attacked images refused", title=part)
+        axes.legend(fontsize="x-small")
     return figure
 
 

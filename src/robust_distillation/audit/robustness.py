@@ -1,7 +1,6 @@
 """Robust accuracy: what is left of a model's answers under an ensemble of attacks, image by image."""
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
@@ -74,26 +73,3 @@ def interval(standing: np.ndarray) -> dict[str, float]:
 def per_class(standing: np.ndarray, labels: np.ndarray) -> dict[int, float]:
     """Return the share of standing images (N,) of each class that occurs among the labels (N,)."""
     return {int(label): float(standing[labels == label].mean()) for label in np.unique(labels)}
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a deployed defence says about images.
-
-    Attributes:
-        correct: booleans (N,), the most probable class is the label.
-        passed: booleans (N,), answered and unflagged.
-    """
-
-    correct: np.ndarray
-    passed: np.ndarray
-
-    @property
-    def useful(self) -> np.ndarray:
-        """Booleans (N,): answered, right and unflagged."""
-        return self.correct & self.passed
-
-    @property
-    def harmful(self) -> np.ndarray:
-        """Booleans (N,): answered, wrong and unflagged."""
-        return ~self.correct & self.passed

@@ -83,5 +83,5 @@ def test_company_and_order_do_not_matter(problem):
 def test_refuses_targets_and_no_draws(problem):
     with pytest.raises(InputError, match="leave targets out"):
         UniformNoise()(problem.model, problem.images, problem.labels, epsilon=0.1, targets=problem.labels)
-    with pytest.raises(InputError, match="draws must be at least 1"):
+    with pytest.raises(InputError, match="draws must be above 0"):
         UniformNoise(draws=0)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from robust_distillation.errors import InputError
-from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, restarted
+from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, likeliest_wrong, restarted
 from robust_distillation.threats.evasion.losses import Loss, cross_entropy, margin
 from robust_distillation.threats.evasion.norms import Norm, per_image, project, steepest
 from robust_distillation.threats.evasion.victim import Victim
@@ -185,8 +185,7 @@ class _AutoPGD(Attack):
     restarts: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.restarts) < 1:
-            raise InputError(f"steps and restarts must be at least 1. Received: {self.steps!r} and {self.restarts!r}")
+        self._check_positive("steps", "restarts")
 
     def weakness(self, epsilon: float) -> str | None:
         """Say that fewer than 50 steps leave the step size no time to settle."""
@@ -255,18 +254,14 @@ class APGDT(_AutoPGD):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.n_targets < 1:
-            raise InputError(f"n_targets must be at least 1. Received: {self.n_targets!r}")
+        self._check_positive("n_targets")
 
     def _attack(
         self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
     ) -> np.ndarray:
         if targets is not None:
             raise InputError("APGDT chooses its own targets: leave targets out, or use APGD(loss='dlr') with them")
-        logits = victim.predict_logits(images, labels)
-        n_targets = min(self.n_targets, logits.shape[1] - 1)
-        np.put_along_axis(logits, labels[:, None], -np.inf, axis=1)
-        likeliest = np.argsort(-logits, axis=1, kind="stable")[:, :n_targets].astype(np.int32)
+        likeliest = likeliest_wrong(victim, images, labels, self.n_targets)
 
         def attempt(number: int, rows: np.ndarray) -> np.ndarray:
             if number == 0:
@@ -285,4 +280,4 @@ class APGDT(_AutoPGD):
                 reach_target=False,
             )
 
-        return restarted(victim, images, labels, None, 1 + self.restarts * n_targets, attempt)
+        return restarted(victim, images, labels, None, 1 + self.restarts * likeliest.shape[1], attempt)

@@ -88,6 +88,11 @@ class Attack(ABC):
         """Say what is too small about the budget and what would do; None where it will do."""
         return None
 
+    def _check_positive(self, *names: str) -> None:
+        for name in names:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{type(self).__name__}: {name} must be above 0. Received: {getattr(self, name)!r}")
+
     @abstractmethod
     def _attack(
         self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
@@ -174,6 +179,14 @@ def restarted(
         if not len(standing):
             break
     return adversarial
+
+
+def likeliest_wrong(victim: Victim, images: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """Return int32 (N, min(count, K - 1)): the classes besides the label with the largest logits, largest first."""
+    logits = victim.predict_logits(images, labels)
+    np.put_along_axis(logits, labels[:, None], -np.inf, axis=1)
+    ranked = np.argsort(-logits, axis=1, kind="stable").astype(np.int32)
+    return ranked[:, : min(count, logits.shape[1] - 1)]
 
 
 def is_fooled(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:

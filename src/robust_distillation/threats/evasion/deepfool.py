@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from robust_distillation.errors import InputError
-from robust_distillation.threats.evasion.attack import is_fooled
-from robust_distillation.threats.evasion.minimum_norm import MinimumNorm, likeliest_wrong
+from robust_distillation.threats.evasion.attack import is_fooled, likeliest_wrong
+from robust_distillation.threats.evasion.minimum_norm import MinimumNorm
 from robust_distillation.threats.evasion.norms import AXES, SMALLEST, Norm, length, per_image, steepest
-from robust_distillation.threats.evasion.victim import Victim
+from robust_distillation.threats.evasion.victim import Victim, in_own_graph
 
 EXCESS = 1e-4  # added to each step's length by the authors' code, for numerical stability
 
@@ -46,6 +46,10 @@ class DeepFool(MinimumNorm):
     ) -> np.ndarray:
         rivals = likeliest_wrong(victim, images, labels, max(self.candidates - 1, 1))
 
+        @in_own_graph
+        def to_boundary(images: tf.Tensor, labels: tf.Tensor, rivals: tf.Tensor) -> tf.Tensor:
+            return step_to_boundary(victim, images, labels, rivals, self.norm)
+
         def graph(
             centres: tf.Tensor, labels: tf.Tensor, rivals: tf.Tensor, overshoot: tf.Tensor, steps: tf.Tensor
         ) -> tf.Tensor:
@@ -53,7 +57,7 @@ class DeepFool(MinimumNorm):
             found = current = centres
             change = tf.zeros_like(centres)
             for _ in tf.range(steps):
-                change += step_to_boundary(victim, current, labels, rivals, self.norm)
+                change += to_boundary(current, labels, rivals)
                 current = tf.clip_by_value(centres + (1 + overshoot) * change, 0.0, 1.0)
                 fooled = is_fooled(victim.averaged_logits(current, labels), labels, None)
                 if tf.reduce_any(fooled):

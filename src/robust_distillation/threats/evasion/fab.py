@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from robust_distillation.threats.evasion.attack import generators, is_fooled
+from robust_distillation.threats.evasion.attack import generators, is_fooled, likeliest_wrong
 from robust_distillation.threats.evasion.losses import margin
-from robust_distillation.threats.evasion.minimum_norm import MinimumNorm, likeliest_wrong
+from robust_distillation.threats.evasion.minimum_norm import MinimumNorm
 from robust_distillation.threats.evasion.norms import AXES, Norm, length, per_image
 from robust_distillation.threats.evasion.victim import Victim
 

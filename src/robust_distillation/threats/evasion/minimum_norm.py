@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import Attack
 from robust_distillation.threats.evasion.norms import length
 from robust_distillation.threats.evasion.victim import Model, Victim
@@ -66,16 +65,3 @@ class MinimumNorm(Attack):
 
         The original where none was found. With `early_stop`, any found within epsilon will do.
         """
-
-    def _check_positive(self, *names: str) -> None:
-        for name in names:
-            if not getattr(self, name) > 0:
-                raise InputError(f"{type(self).__name__}: {name} must be above 0. Received: {getattr(self, name)!r}")
-
-
-def likeliest_wrong(victim: Victim, images: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return int32 (N, min(count, K - 1)): the classes besides the label with the largest logits, largest first."""
-    logits = victim.predict_logits(images, labels)
-    np.put_along_axis(logits, labels[:, None], -np.inf, axis=1)
-    ranked = np.argsort(-logits, axis=1, kind="stable").astype(np.int32)
-    return ranked[:, : min(count, logits.shape[1] - 1)]

@@ -24,8 +24,7 @@ class UniformNoise(Attack):
     draws: int = 100
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise InputError(f"UniformNoise: draws must be at least 1. Received: {self.draws!r}")
+        self._check_positive("draws")
 
     def _attack(
         self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float

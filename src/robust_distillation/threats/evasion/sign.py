@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, restarted
 from robust_distillation.threats.evasion.losses import Loss, cross_entropy, margin
 from robust_distillation.threats.evasion.norms import (
@@ -143,6 +144,11 @@ class _Iterative(Attack):
 
     reach: ClassVar[float] = 2.5  # steps * step_size / epsilon, where step_size is None
 
+    def __post_init__(self) -> None:
+        self._check_positive("steps", *(["step_size"] if self.step_size is not None else []))
+        if self.loss not in LOSSES:
+            raise InputError(f"loss must be one of {', '.join(LOSSES)}. Received: {self.loss!r}")
+
     def weakness(self, epsilon: float) -> str | None:
         """Say how many steps would reach the edge of the ball if these cannot, or that there are very few."""
         if self.step_size is not None and self.steps * self.step_size < epsilon * (1 - 1e-6):
@@ -206,6 +212,11 @@ class MIFGSM(_Iterative):
 
     reach: ClassVar[float] = 1.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.decay >= 0:
+            raise InputError(f"MIFGSM: decay must not be below 0. Received: {self.decay!r}")
+
     def _attack(
         self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
     ) -> np.ndarray:
@@ -225,6 +236,10 @@ class PGD(_Iterative):
 
     steps: int = 40
     restarts: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_positive("restarts")
 
     def weakness(self, epsilon: float) -> str | None:
         """Say what the iterative attacks say, and that fewer than 20 steps show little."""

@@ -266,10 +266,7 @@ class Square(Attack):
     rescale_schedule: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.queries, self.restarts) < 1:
-            raise InputError(
-                f"queries and restarts must be at least 1. Received: {self.queries!r} and {self.restarts!r}"
-            )
+        self._check_positive("queries", "restarts")
         if not 0 < self.p_init <= 1:
             raise InputError(f"p_init must lie in (0, 1], a share of the image. Received: {self.p_init!r}")
 

@@ -1,0 +1,39 @@
+"""Detection and abstention as trade-offs: what refusing attacked images costs in clean ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from robust_distillation.audit.filtering import roc
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """A receiver operating characteristic and the point on it that is deployed.
+
+    Attributes:
+        false_positive: shares of clean images refused, over all thresholds.
+        true_positive: shares of attacked images refused, over the same thresholds.
+        auroc: area under the curve; 0.5 is chance.
+        clean_refused: share of clean images refused as deployed.
+        attacked_refused: share of attacked images refused as deployed.
+    """
+
+    false_positive: np.ndarray
+    true_positive: np.ndarray
+    auroc: float
+    clean_refused: float
+    attacked_refused: float
+
+
+def trade_off(clean: np.ndarray, attacked: np.ndarray) -> TradeOff:
+    """Compare how far clean (N,) and attacked (M,) images exceed a deployed threshold; above 0 they are refused."""
+    scores = np.concatenate([clean, attacked])
+    is_attacked = np.arange(len(scores)) >= len(clean)
+    return TradeOff(
+        *roc(scores, is_attacked),
+        auroc=float(roc_auc_score(is_attacked, scores)),
+        clean_refused=float((clean > 0).mean()),
+        attacked_refused=float((attacked > 0).mean()),
+    )
