@@ -40,11 +40,11 @@ SMALL = {
     "poison": {"iterations": 2},
     "probe": {"epochs": 1},
     "tune": {"max_trials": 2, "epochs": 1, "widths": [8]},
-    "autoencoder": {"epochs": 2, "iterations": 2},
-    "teacher": {"epochs": 2},
-    "student": {"epochs": 2},
+    "autoencoder": {"epochs": 8, "batch_size": 8, "iterations": 2},
+    "teacher": {"epochs": 8, "batch_size": 8},
+    "student": {"epochs": 8, "batch_size": 8},
     "abstention": {"passes": 3},
-    "robustness": {"attacks": ["fgsm", "pgd"], "steps": 3, "queries": 10, "passes": 2},
+    "robustness": {"attacks": ["fgsm", "pgd"], "steps": 20, "queries": 10, "passes": 2},
     "promotion": {"min_clean_accuracy": 0, "min_coverage": 0, "min_robust_accuracy": 0},
 }
 HEADLINES = {

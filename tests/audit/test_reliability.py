@@ -4,6 +4,9 @@ import pytest
 import tensorflow as tf
 
 from robust_distillation.audit.reliability import reliability_flags
+from robust_distillation.classifiers.training import one_hot, train_classifier
+from robust_distillation.defences.distillation import soft_labels
+from robust_distillation.params import Training
 from robust_distillation.threats.evasion.victim import Victim
 
 pytestmark = pytest.mark.filterwarnings("ignore::robust_distillation.threats.evasion.victim.UnreliableWarning")
@@ -19,14 +22,27 @@ def test_silent_on_a_sound_model(problem):
     assert raised(problem, Victim(problem.model), surrogate=problem.model) == set()
 
 
-def test_a_student_of_a_high_temperature_attacked_on_its_softmax(problem):
-    def distilled(images):
-        return 200 * problem.model(images)
+TEMPERATURE = 20.0
 
-    # Its gradients vanish behind the softmax at temperature 1, and come back on logits / T.
-    found = raised(problem, Victim(lambda images: tf.nn.softmax(distilled(images))))
+
+@pytest.fixture(scope="module")
+def student(problem):
+    """Teacher and student trained at temperature 20."""
+    settings = Training(architecture="cnn", epochs=60, batch_size=16, learning_rate=0.003, seed=2)
+    truth = one_hot(problem.labels, 4)
+    given = {"temperature": TEMPERATURE, "validation": (problem.images, truth)}
+    teacher, _ = train_classifier(problem.images, truth, settings, **given)
+    labels = soft_labels(teacher, problem.images, TEMPERATURE)
+    return train_classifier(problem.images, labels, settings, **given)[0]
+
+
+def test_a_student_of_a_high_temperature_attacked_on_its_softmax(problem, student):
+    found = raised(problem, Victim(lambda images: tf.nn.softmax(student(images))))
     assert {"zero_gradients", "softmax_outputs"} <= found
-    assert raised(problem, Victim(distilled, temperature=200)) == set()
+
+
+def test_the_same_student_attacked_on_logits_over_its_temperature(problem, student):
+    assert raised(problem, Victim(student, temperature=TEMPERATURE)) == set()
 
 
 def test_randomness(problem):

@@ -52,7 +52,8 @@ def test_one_step_reaches_the_nearest_boundary_of_a_linear_model(norm, n_classes
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_agrees_with_foolbox(problem, victim, some, minimal, norm):
-    foolbox = pytest.importorskip("foolbox", reason="foolbox is not installed")
+    import foolbox
+
     images, labels = some
     attack = {"linf": foolbox.attacks.LinfDeepFoolAttack, "l2": foolbox.attacks.L2DeepFoolAttack}[norm]()
     model = foolbox.TensorFlowModel(problem.model, bounds=(0, 1))

@@ -209,7 +209,7 @@ def test_wrong_settings_are_named_and_small_budgets_warned_of(victim, problem):
 
 
 def test_agrees_with_art(victim, problem):
-    evasion = pytest.importorskip("art.attacks.evasion", reason="ART, the independent implementation, is not installed")
+    from art.attacks import evasion
     from art.estimators.classification import TensorFlowV2Classifier
 
     classifier = TensorFlowV2Classifier(problem.model, nb_classes=4, input_shape=(12, 12, 3), clip_values=(0, 1))

@@ -64,24 +64,26 @@ class Attack(ABC):
             victim.check(images, targets)
         if remedy := self.weakness(epsilon):
             warnings.warn(f"{type(self).__name__}: {remedy}", UnreliableWarning, stacklevel=2)
-        adversarial = np.empty_like(images)
-        for row in victim.batches(len(images)):
-            aims = None if targets is None else targets[row].astype(np.int32)
-            adversarial[row] = self._attack_verified(victim, images[row], labels[row].astype(np.int32), aims, epsilon)
+        labels = labels.astype(np.int32)
+        aims = None if targets is None else targets.astype(np.int32)
+        if victim.stand_in is None:
+            return self._in_batches(victim, images, labels, aims, epsilon)
+        adversarial = self._in_batches(victim.stand_in, images, labels, aims, epsilon)
+        claimed = np.flatnonzero(victim.stand_in.fooled(adversarial, labels, aims))
+        fell = victim.fooled(adversarial[claimed], labels[claimed], None if aims is None else aims[claimed])
+        again = claimed[~fell]
+        adversarial[again] = self._in_batches(
+            victim, images[again], labels[again], None if aims is None else aims[again], epsilon
+        )
         return adversarial
 
-    def _attack_verified(
+    def _in_batches(
         self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
     ) -> np.ndarray:
-        """Attack the stand-in if there is one, and the model itself where only the stand-in fell."""
-        if victim.stand_in is None:
-            return self._attack(victim, images, labels, targets, epsilon)
-        adversarial = self._attack(victim.stand_in, images, labels, targets, epsilon)
-        claimed = victim.stand_in.fooled(adversarial, labels, targets)
-        again = np.flatnonzero(claimed & ~victim.fooled(adversarial, labels, targets))
-        if len(again):
-            aims = None if targets is None else targets[again]
-            adversarial[again] = self._attack(victim, images[again], labels[again], aims, epsilon)
+        adversarial = np.empty_like(images)
+        for row in victim.batches(len(images)):
+            aims = None if targets is None else targets[row]
+            adversarial[row] = self._attack(victim, images[row], labels[row], aims, epsilon)
         return adversarial
 
     def weakness(self, epsilon: float) -> str | None:

@@ -21,6 +21,7 @@ from robust_distillation.threats.evasion.norms import (
 )
 from robust_distillation.threats.evasion.victim import Model, Victim
 
+BLOCKS = 8  # a batch shrinks by whole eighths, for every new size costs some set-up
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin}
 
 
@@ -70,26 +71,34 @@ def ascend(
         steps: tf.Tensor,
     ) -> tf.Tensor:
         rows = tf.range(tf.shape(centres)[0])[:, None]
+        block = tf.size(rows) // BLOCKS + 1
         momentum = tf.zeros_like(current)
         found = current
+        fell = tf.zeros_like(labels, tf.bool)
         for _ in tf.range(steps):
             _, logits, gradient = victim.gradient(current, labels, loss, aims)
             if early_stop:
-                fooled = is_fooled(logits, labels, aims if targeted else None)
-                if tf.reduce_any(fooled):
-                    found = tf.tensor_scatter_nd_update(found, rows[fooled], current[fooled])
-                    rows, centres, current, labels, aims, gradient, momentum = (
-                        tensor[~fooled] for tensor in (rows, centres, current, labels, aims, gradient, momentum)
-                    )
-                if tf.size(rows) == 0:
-                    break
+                fresh = is_fooled(logits, labels, aims if targeted else None) & ~fell
+                if tf.reduce_any(fresh):
+                    found = tf.tensor_scatter_nd_update(found, rows[fresh], current[fresh])
+                    fell |= fresh
+                    standing = tf.math.count_nonzero(~fell, dtype=tf.int32)
+                    if standing == 0:
+                        break
+                    kept = -(-standing // block) * block
+                    if kept < tf.size(rows):
+                        first = tf.argsort(tf.cast(fell, tf.int32), stable=True)[:kept]
+                        rows, centres, current, labels, aims, gradient, momentum, fell = (
+                            tf.gather(tensor, first)
+                            for tensor in (rows, centres, current, labels, aims, gradient, momentum, fell)
+                        )
             direction = gradient
             if decay:
                 momentum = decay * momentum + gradient / tf.maximum(per_image(_scale(gradient, norm)), SMALLEST)
                 direction = momentum
             step = -step_size if targeted else step_size
             current = project(current + step * steepest(direction, norm), centres, epsilon, norm)
-        return tf.tensor_scatter_nd_update(found, rows, current) if early_stop else current
+        return tf.tensor_scatter_nd_update(found, rows[~fell], current[~fell]) if early_stop else current
 
     key = ("ascend", norm, loss, decay, early_stop, targeted)
     settings = np.float32(epsilon), np.float32(step_size), np.int32(steps)
