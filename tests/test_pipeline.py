@@ -44,7 +44,7 @@ SMALL = {
     "teacher": {"epochs": 8, "batch_size": 8},
     "student": {"epochs": 8, "batch_size": 8},
     "abstention": {"passes": 3},
-    "robustness": {"attacks": ["fgsm", "pgd"], "steps": 20, "queries": 10, "passes": 2},
+    "robustness": {"attacks": ["fgsm", "pgd"], "steps": 20, "queries": 10},
     "promotion": {"min_clean_accuracy": 0, "min_coverage": 0, "min_robust_accuracy": 0},
 }
 HEADLINES = {

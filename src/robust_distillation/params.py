@@ -197,12 +197,11 @@ class Abstention:
 class Robustness:
     """How the models are attacked."""
 
-    attacks: Literal["standard", "rand"] | Annotated[list[EnsembleAttack], Field(min_length=1)]
+    attacks: Literal["standard"] | Annotated[list[EnsembleAttack], Field(min_length=1)]
     epsilons: Annotated[list[Epsilon], Field(min_length=1)]
     steps: Count
     restarts: Count
     queries: Count
-    passes: Annotated[int, Field(ge=2)]
     extraction: bool
     images: Count | Literal["all"]
     seed: Seed

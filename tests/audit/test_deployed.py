@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from robust_distillation.audit.deployed import Answers, Deployed
+from robust_distillation.audit.deployed import Answers, Deployed, outcome
 from robust_distillation.defences.abstention import Abstention
 from robust_distillation.defences.detector import Detector
 from robust_distillation.threats.evasion.sign import PGD
@@ -11,14 +11,28 @@ from robust_distillation.threats.evasion.sign import PGD
 
 def test_answers_are_useful_harmful_or_neither():
     excess = {"detector": np.array([0, -1, 0, 0.1]), "abstention": np.array([-1, 0.2, 0, -1])}
-    answers = Answers(np.array([True, True, False, False]), excess)
-    np.testing.assert_array_equal(answers.useful, [True, False, False, False])
-    np.testing.assert_array_equal(answers.harmful, [False, False, True, False])
+    found = Answers(np.array([True, True, False, False]), excess)
+    np.testing.assert_array_equal(found.useful, [True, False, False, False])
+    np.testing.assert_array_equal(found.harmful, [False, False, True, False])
+
+
+def answers(correct, refused):
+    return Answers(np.array(correct, bool), {"detector": np.where(refused, 1.0, -1.0)})
+
+
+def test_an_attack_that_is_refused_is_no_success_and_leaves_no_use():
+    clean = answers([1, 1, 1, 0], [0, 0, 0, 0])
+    as_student = answers([1, 1, 0, 0], [0, 1, 0, 0])
+    denied = answers([1, 0, 0, 0], [0, 1, 1, 1])
+    found = outcome(clean, as_student, denied)
+    np.testing.assert_array_equal(found.as_student, [True, False, False, False])
+    np.testing.assert_array_equal(found.adaptively, [True, False, False, False])
+    np.testing.assert_array_equal(found.harmed, [False, False, True, True])
+    np.testing.assert_array_equal(found.stands, [True, False, False, False])
 
 
 EPSILON = 0.2
 ATTACK = PGD(steps=40, early_stop=True)
-GIVEN = {"passes": 8, "seed": 99, "draws": 1}
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +58,8 @@ def test_it_passes_what_no_part_refuses(problem, deployed):
     flagged = deployed.detector.score(adversarial) > deployed.detector.threshold
     blurred = deployed.autoencoder.predict(adversarial, verbose=0)
     unsure = deployed.abstention.uncertainty(blurred) > deployed.abstention.threshold
-    answers = deployed.answer(adversarial, problem.labels)
-    np.testing.assert_array_equal(answers.passed, ~flagged & ~unsure)
+    passed = deployed.answer(adversarial, problem.labels).passed
+    np.testing.assert_array_equal(passed, ~flagged & ~unsure)
     assert {flagged.mean(), unsure.mean()} == {0.5}
     assert deployed.answer(problem.images, problem.labels).useful.all()
 
@@ -55,7 +69,13 @@ def test_who_attacks_all_of_it_passes_what_stops_an_attack_on_the_student(proble
         adversarial = ATTACK(victim, problem.images, problem.labels, epsilon=EPSILON)
         return deployed.answer(adversarial, problem.labels).harmful.mean()
 
-    assert harmful(deployed.victim("deceive", **GIVEN)) > harmful(deployed.classifier) + 0.1
+    assert harmful(deployed.victim("deceive")) > harmful(deployed.classifier) + 0.1
+
+
+def test_the_attacker_judges_as_what_is_deployed_does(problem, deployed):
+    adversarial = ATTACK(deployed.victim("deceive"), problem.images, problem.labels, epsilon=EPSILON)
+    harmed = deployed.answer(adversarial, problem.labels).harmful
+    np.testing.assert_array_equal(deployed.victim("deceive").fooled(adversarial, problem.labels), harmed)
 
 
 def test_denial_leaves_no_more_useful_answers_than_an_attack_on_the_student(problem, deployed):
@@ -63,4 +83,4 @@ def test_denial_leaves_no_more_useful_answers_than_an_attack_on_the_student(prob
         adversarial = ATTACK(victim, problem.images, problem.labels, epsilon=EPSILON)
         return deployed.answer(adversarial, problem.labels).useful.mean()
 
-    assert useful(deployed.victim("deny", **GIVEN)) <= useful(deployed.classifier)
+    assert useful(deployed.victim("deny")) <= useful(deployed.classifier)

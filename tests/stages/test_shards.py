@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from robust_distillation.stages.shards import Shards
 from robust_distillation.threats.evasion.ensemble import Verdicts
@@ -12,7 +13,9 @@ def test_shards_outlive_the_process_and_go_when_all_is_done(tmp_path):
     shards["student at 8/255 0"] = verdicts
     again = Shards(folder)
     assert "student at 8/255 0" in again
-    assert len(again) == 1
+    assert list(again) == ["student at 8/255 0"]
+    with pytest.raises(KeyError, match="student at 8/255 100"):
+        again["student at 8/255 100"]
     found = again["student at 8/255 0"]
     np.testing.assert_array_equal(found.adversarial, verdicts.adversarial)
     np.testing.assert_array_equal(found.broken_by, verdicts.broken_by)

@@ -9,7 +9,7 @@ from robust_distillation.tracking import cli, store
 from robust_distillation.tracking.promotion import history, promote, rollback
 
 ROBUST = "robustness.defence.worst_case.0.01"
-GOOD = {"student_accuracy": 0.9, "coverage": 0.95, ROBUST: 0.5}
+GOOD = {"student_accuracy": 0.9, "coverage": 0.95, ROBUST: 0.5, "robustness.flags.softmax_outputs": 0.0}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_newest_version_goes_to_staging_without_a_warning(gated, register):
 
 
 def test_a_raised_reliability_flag_blocks_unless_forced(gated, register):
-    flags = {"robustness.flags.zero_gradients": 1.0, "robustness.flags.softmax_outputs": 0.0}
+    flags = {"robustness.flags.zero_gradients": 1.0}
     register(GOOD | flags)
     with pytest.raises(InputError, match=r"robustness\.flags\.zero_gradients is raised"):
         promote(gated)
@@ -68,6 +68,12 @@ def test_a_raised_reliability_flag_blocks_unless_forced(gated, register):
     assert move.metrics == GOOD | flags
     register(GOOD | dict.fromkeys(flags, 0.0))
     assert not promote(gated).forced
+
+
+def test_without_flags_no_robust_accuracy_is_believed(gated, register):
+    register({name: value for name, value in GOOD.items() if "flags" not in name})
+    with pytest.raises(InputError, match=r"robustness\.flags\.\* are missing"):
+        promote(gated)
 
 
 def test_the_trail_says_who_when_what_and_why(gated, register):

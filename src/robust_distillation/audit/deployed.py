@@ -1,6 +1,6 @@
 """The whole defence as it is deployed: what it answers, and how an attacker who knows it attacks all of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import keras
@@ -73,19 +73,44 @@ class Deployed:
         }
         return Answers(~Victim(self.abstention.student).fooled(seen, labels), excess)
 
-    def victim(self, goal: Goal, *, passes: int, seed: int, draws: int) -> Victim:
-        """Return all of it as an attacker holds it who knows everything but the seed of the dropout masks.
+    def victim(self, goal: Goal) -> Victim:
+        """Return all of it as an attacker holds it who knows everything, the dropout masks that are deployed included.
 
         Args:
             goal: `deny` any useful answer, or `deceive` by a harmful one.
-            passes: dropout passes that the attacker averages over.
-            seed: of the attacker's dropout masks.
-            draws: of `Victim`.
         """
-        guessed = replace(self.abstention, passes=passes, seed=seed)
 
         def refusal(images: tf.Tensor) -> tf.Tensor:
             seen = self.autoencoder(images) if self.how == "reconstruct" else images
-            return tf.maximum(self.detector.margin(images), guessed.margin(seen))
+            return tf.maximum(self.detector.margin(images), self.abstention.margin(seen, self.temperature))
 
-        return Victim(self.classifier, temperature=self.temperature, refusal=refusal, goal=goal, draws=draws)
+        return Victim(self.classifier, temperature=self.temperature, refusal=refusal, goal=goal)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What attacks left of a defence, image by image.
+
+    Attributes:
+        as_student: booleans (N,), useful under the attack on the student, which knows nothing of what refuses.
+        adaptively: booleans (N,), useful under the attacks on the whole defence.
+        harmed: booleans (N,), harmful after at least one of all these attacks.
+    """
+
+    as_student: np.ndarray
+    adaptively: np.ndarray
+    harmed: np.ndarray
+
+    @property
+    def stands(self) -> np.ndarray:
+        """Booleans (N,): useful under every attack."""
+        return self.as_student & self.adaptively
+
+
+def outcome(clean: Answers, as_student: Answers, *adaptive: Answers) -> Outcome:
+    """Join the answers to the clean images (N,) with those to what each attack made of them."""
+    return Outcome(
+        clean.useful & as_student.useful,
+        np.logical_and.reduce([clean.useful, *(answers.useful for answers in adaptive)]),
+        np.logical_or.reduce([as_student.harmful, *(answers.harmful for answers in adaptive)]),
+    )

@@ -1,6 +1,6 @@
 """Robust accuracy: what is left of a model's answers under an ensemble of attacks, image by image."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +20,7 @@ def attack_in_shards(
     epsilon: float,
     name: str,
     done: MutableMapping[str, Verdicts],
+    candidates: Mapping[str, np.ndarray] | None = None,
 ) -> Verdicts:
     """Attack images shard by shard; a shard that was done before an interruption is not attacked again.
 
@@ -31,6 +32,7 @@ def attack_in_shards(
         epsilon: radius of the ball.
         name: of this evaluation, shown beside the progress bar and part of the shards' keys.
         done: the shards that are done, by key; each new one is put there as soon as it is.
+        candidates: as for `Ensemble`.
 
     Returns:
         The verdicts on all images. They do not depend on the size of the shards or on interruptions, but for rounding.
@@ -41,7 +43,8 @@ def attack_in_shards(
         for first in range(0, len(images), SHARD):
             rows, key = slice(first, first + SHARD), f"{name} {first}"
             if key not in done:
-                done[key] = ensemble(victim, images[rows], labels[rows], epsilon=epsilon)
+                tried = {source: found[rows] for source, found in (candidates or {}).items()}
+                done[key] = ensemble(victim, images[rows], labels[rows], epsilon=epsilon, candidates=tried)
             shards.append(done[key])
             attacked += len(shards[-1].broken_by)
             standing += int((shards[-1].broken_by == STANDS).sum())

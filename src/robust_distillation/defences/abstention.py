@@ -45,10 +45,18 @@ class Abstention:
         """Return the uncertainty (N,), at least 0, of float32 images (N, H, W, C); each image's is its own alone."""
         return self._divergence(self._sampler.predict(images)).numpy()
 
-    def margin(self, images: tf.Tensor) -> tf.Tensor:
-        """Return log(uncertainty / threshold) (N,) of images (N, H, W, C), differentiably: above 0 it abstains."""
-        uncertainty = self._divergence(self._sampler.probabilities(images))
-        return tf.math.log((uncertainty + SMALLEST) / (self.threshold + SMALLEST))
+    def margin(self, images: tf.Tensor, temperature: float) -> tf.Tensor:
+        """Return log(uncertainty / threshold) (N,) of images (N, H, W, C), differentiably: above 0 it abstains.
+
+        The gradient is that of softmax(logits / temperature), for a student that was distilled at a high temperature is
+        so sure at 1 that its uncertainty has none.
+        """
+        logits = self._sampler.logits(images)
+        exact, smooth = (
+            tf.math.log((self._divergence(tf.nn.softmax(logits / t)) + SMALLEST) / (self.threshold + SMALLEST))
+            for t in (1.0, temperature)
+        )
+        return smooth + tf.stop_gradient(exact - smooth)
 
     def _divergence(self, probabilities: Any) -> tf.Tensor:
         if self.measure == "passes":
@@ -94,7 +102,7 @@ class DropoutSampler:
     """Predicts several times with dropout on and everything else, batch normalisation included, at inference.
 
     Pass k draws its dropout masks from (seed, k) and uses them for every image, so an image's answer depends neither
-    on the other images of its batch nor on their order.
+    on the other images of its batch nor on their order. What lies before the first dropout is computed once.
 
     Args:
         model: a functional model that returns logits.
@@ -107,23 +115,36 @@ class DropoutSampler:
         drawing = [layer for layer in sampler.layers if isinstance(layer, layers.Dropout) and layer.rate > 0]
         states = [layer.seed_generator.state for layer in drawing]
 
+        before, after = _split(sampler, drawing)
+
         @tf.function(reduce_retracing=True)
-        def probabilities(batch: tf.Tensor) -> tf.Tensor:
-            outputs = tf.TensorArray(tf.float32, passes)
-            for number in tf.range(passes):
+        def logits(batch: tf.Tensor) -> tf.Tensor:
+            features, outputs = before(batch), []
+            for number in range(passes):
                 for state in states:
                     state.assign([seed, number])
-                outputs = outputs.write(number, tf.nn.softmax(sampler(batch)))
-            return outputs.stack()
+                outputs.append(after(features))
+            return tf.stack(outputs)
 
-        self.probabilities = probabilities
+        self.logits = logits
 
     def predict(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """Return probabilities, float32 (P, N, K), of float32 images (N, H, W, C) in [0, 1]."""
         starts = range(0, len(images), batch_size)
         return np.concatenate(
-            [self.probabilities(images[start : start + batch_size]).numpy() for start in starts], axis=1
+            [tf.nn.softmax(self.logits(images[start : start + batch_size])).numpy() for start in starts], axis=1
         )
+
+
+def _split(model: keras.Model, drawing: list[layers.Dropout]) -> tuple[keras.Model, keras.Model]:
+    """Cut a model where its first dropout begins, or not at all where another path leads around that dropout."""
+    identity = layers.Identity()
+    if not drawing:
+        return model, identity
+    try:
+        return keras.Model(model.input, drawing[0].input), keras.Model(drawing[0].input, model.output)
+    except ValueError:  # Keras: the output cannot be computed from the dropout's input alone.
+        return identity, model
 
 
 def _with_dropout_on(model: keras.Model) -> keras.Model:

@@ -7,7 +7,7 @@ from typing import Any
 import mlflow
 import numpy as np
 
-from robust_distillation.audit.deployed import Answers, Deployed
+from robust_distillation.audit.deployed import Answers, Deployed, outcome
 from robust_distillation.audit.distances import nearest_distances, summary
 from robust_distillation.audit.figures import (
     class_bars,
@@ -49,7 +49,6 @@ from robust_distillation.threats.evasion.ensemble import (
     Ensemble,
     Verdicts,
     build,
-    rand,
     standard,
 )
 from robust_distillation.threats.evasion.norms import Norm
@@ -59,9 +58,9 @@ from robust_distillation.threats.evasion.victim import Model, Victim
 from robust_distillation.tracking.runs import input_digest
 
 CLOSELY = 100  # images that are looked at for flags and distances
-RAND_DRAWS = 20
 SEEDS_OF_EXTRACTION = 50  # images that an attacker who steals the student starts from
 ALONE = ("undefended", "teacher", "student")
+ADAPTIVE = ("denied", "deceived")
 Found = dict[tuple[str, float], Verdicts]
 
 
@@ -78,19 +77,21 @@ def main(params: Params) -> None:
         sources["extracted"], rows["extraction"] = _extract(target.victims["student"], test, params.surrogate)
     ensemble = _ensemble(settings, sources)
     shards = Shards(BUILD / "robustness" / input_digest("robustness", params))
-    found = {
-        (name, epsilon): attack_in_shards(
-            victim,
-            test.images,
-            test.labels,
-            ensemble,
-            epsilon=epsilon,
-            name=f"{name} at {format_epsilon(epsilon)}",
-            done=shards,
-        )
-        for name, victim in target.victims.items()
-        for epsilon in sorted(settings.epsilons)
-    }
+    found: Found = {}
+    for name, victim in target.victims.items():
+        for epsilon in sorted(settings.epsilons):
+            # Whoever attacks the whole defence tries first what fooled the student, and so is never the weaker one.
+            known = {"as_student": found["student", epsilon].adversarial} if name in ADAPTIVE else None
+            found[name, epsilon] = attack_in_shards(
+                victim,
+                test.images,
+                test.labels,
+                ensemble,
+                epsilon=epsilon,
+                name=f"{name} at {format_epsilon(epsilon)}",
+                done=shards,
+                candidates=known,
+            )
     rows |= _alone(found, list(ensemble.attacks), settings)
     clean, attacked = _answers(target.deployed, test, found)
     rows |= _defence(clean, attacked, settings)
@@ -113,11 +114,11 @@ def main(params: Params) -> None:
         target.victims["student"],
         few.images,
         few.labels,
-        epsilon=min(settings.epsilons),
+        epsilons=settings.epsilons,
         steps=settings.steps,
         queries=settings.queries,
         seed=settings.seed,
-        surrogate=sources["surrogate"],
+        surrogates=tuple(sources.values()),
     )
     rows["flags"] = {name: float(flag.raised) for name, flag in flags.items()}
     rows["flag_values"] = {name: flag.value for name, flag in flags.items()}
@@ -145,7 +146,7 @@ class _Target:
 
 
 def _load(params: Params) -> _Target:
-    settings, temperature = params.robustness, params.teacher.temperature
+    temperature = params.teacher.temperature
     autoencoder = load_model(AUTOENCODER)
     deployed = Deployed(
         autoencoder,
@@ -154,15 +155,13 @@ def _load(params: Params) -> _Target:
         Abstention(load_model(STUDENT), **read_json(ABSTENTION)),
         temperature,
     )
-    draws = RAND_DRAWS if settings.attacks == "rand" else 1
-    adapted = {"passes": settings.passes, "seed": settings.seed, "draws": draws}
     teacher = reformed_classifier(autoencoder, load_model(TEACHER), params.filter.reform)
     victims = {
-        "undefended": Victim(load_model(UNDEFENDED), draws=draws),
-        "teacher": Victim(teacher, temperature=temperature, draws=draws),
-        "student": Victim(deployed.classifier, temperature=temperature, draws=draws),
-        "denied": deployed.victim("deny", **adapted),
-        "deceived": deployed.victim("deceive", **adapted),
+        "undefended": Victim(load_model(UNDEFENDED)),
+        "teacher": Victim(teacher, temperature=temperature),
+        "student": Victim(deployed.classifier, temperature=temperature),
+        "denied": deployed.victim("deny"),
+        "deceived": deployed.victim("deceive"),
     }
     return _Target(deployed, victims)
 
@@ -180,8 +179,6 @@ def _ensemble(settings: Robustness, sources: dict[str, Model | Victim]) -> Ensem
     """Return the attacks of the params, then a transfer from each source."""
     if settings.attacks == "standard":
         chosen = standard(seed=settings.seed)
-    elif settings.attacks == "rand":
-        chosen = rand(seed=settings.seed)
     else:
         budget = Budget(steps=settings.steps, restarts=settings.restarts, queries=settings.queries, seed=settings.seed)
         chosen = build(settings.attacks, budget)
@@ -215,32 +212,28 @@ def _answers(deployed: Deployed, test: ImageSet, found: Found) -> tuple[Answers,
     attacked = {
         key: deployed.answer(verdicts.adversarial, test.labels)
         for key, verdicts in found.items()
-        if key[0] in ("student", "denied", "deceived")
+        if key[0] in ("student", *ADAPTIVE)
     }
     return deployed.answer(test.images, test.labels), attacked
 
 
 def _defence(clean: Answers, attacked: dict[tuple[str, float], Answers], settings: Robustness) -> dict[str, Any]:
-    """Return what is left of the defence, and how often an attack on it succeeds.
-
-    `attacked_as_student` knows nothing of detector and abstention, `attacked_adaptively` follows them; the worst case
-    takes both.
-    """
-    as_student, adaptively, worst, success = {}, {}, {}, {}
-    for epsilon in sorted(settings.epsilons):
-        key = format_epsilon(epsilon)
-        student, *adaptive = (attacked[name, epsilon] for name in ("student", "denied", "deceived"))
-        as_student[key] = clean.useful & student.useful
-        adaptively[key] = np.logical_and.reduce([clean.useful, *(answers.useful for answers in adaptive)])
-        worst[key] = as_student[key] & adaptively[key]
-        success[key] = float(np.logical_or.reduce([answers.harmful for answers in (student, *adaptive)]).mean())
+    """Return what is left of the defence, and how often an attack on it succeeds."""
+    outcomes = {
+        format_epsilon(epsilon): outcome(clean, *(attacked[name, epsilon] for name in ("student", *ADAPTIVE)))
+        for epsilon in sorted(settings.epsilons)
+    }
     defence = {
         "clean": float(clean.useful.mean()),
-        "attacked_as_student": {key: float(rows.mean()) for key, rows in as_student.items()},
-        "attacked_adaptively": {key: float(rows.mean()) for key, rows in adaptively.items()},
-        **_worst_case(worst),
+        "attacked_as_student": {key: float(one.as_student.mean()) for key, one in outcomes.items()},
+        "attacked_adaptively": {key: float(one.adaptively.mean()) for key, one in outcomes.items()},
+        **_worst_case({key: one.stands for key, one in outcomes.items()}),
     }
-    return {"defence": defence, "attack_success": success}
+    return {
+        "defence": defence,
+        "attack_success": {key: float(one.harmed.mean()) for key, one in outcomes.items()},
+        "attack_success_interval": {key: interval(one.harmed) for key, one in outcomes.items()},
+    }
 
 
 def _trade_offs(
@@ -306,8 +299,11 @@ def _draw(deployed: Deployed, test: ImageSet, found: Found, rows: dict[str, Any]
         format_epsilon(epsilons[0]): per_class(found["student", epsilons[0]].broken_by == STANDS, test.labels),
     }
     report_figure("robustness_classes", class_bars(by_class, "Student by class, worst case over attacks"))
-    shown = np.unique(np.linspace(0, len(test) - 1, 8).astype(int))
-    original, adversarial = test.images[shown], found["student", epsilons[-1]].adversarial[shown]
+    strongest = found["student", epsilons[-1]]
+    fell = np.flatnonzero(~np.isin(strongest.broken_by, (STANDS, WRONG)))
+    among = fell if len(fell) else np.arange(len(test))
+    shown = among[np.unique(np.linspace(0, len(among) - 1, 8).astype(int))]
+    original, adversarial = test.images[shown], strongest.adversarial[shown]
     pictures = {
         "original": original,
         "change x10": np.clip(0.5 + 10 * (adversarial - original), 0, 1),

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class Shards(MutableMapping[str, Verdicts]):
         return self._path(str(name)).exists()
 
     def __getitem__(self, name: str) -> Verdicts:
+        if name not in self:
+            raise KeyError(name)
         with np.load(self._path(name), allow_pickle=False) as arrays:
             return Verdicts(arrays["adversarial"], arrays["broken_by"])
 
@@ -39,7 +41,7 @@ class Shards(MutableMapping[str, Verdicts]):
         self._path(name).unlink()
 
     def __iter__(self) -> Iterator[str]:
-        return (file.stem for file in self.folder.glob("*.npz"))
+        return (unquote(file.stem) for file in self.folder.glob("*.npz"))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -89,7 +89,10 @@ def promote(params: Params, version: int | None = None, *, force: bool = False, 
             for name, least in minima(params.promotion).items()
             if name not in metrics or metrics[name] < least
         ]
-        refusals += [f"{name} is raised" for name, value in metrics.items() if name.startswith(FLAGS) and value]
+        flags = {name: value for name, value in metrics.items() if name.startswith(FLAGS)}
+        refusals += [f"{name} is raised" for name, value in flags.items() if value]
+        if not flags:
+            refusals.append(f"{FLAGS}* are missing")
         if refusals and not force:
             raise InputError(
                 f"{chosen.name} version {chosen.version}: refused: {', '.join(refusals)} (promotion in params.yaml); "

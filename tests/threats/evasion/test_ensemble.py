@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from robust_distillation.threats.evasion.ensemble import ATTACKS, STANDS, WRONG, Budget, Ensemble, build, rand, standard
+from robust_distillation.threats.evasion.sign import FGSM
 from robust_distillation.threats.evasion.victim import Victim
 
 
@@ -35,11 +36,27 @@ def test_standard_is_at_least_as_strong_as_pgd_and_says_what_broke_what(problem)
         np.testing.assert_array_equal(fooled, found.broken_by != STANDS)
 
 
+class Never(FGSM):
+    def _attack(self, *_):
+        raise AssertionError("nothing is left to attack")
+
+
 def test_what_is_wrong_already_is_not_attacked(problem):
     wrong = (problem.labels + 1) % 4
-    found = Ensemble({})(problem.model, problem.images, wrong, epsilon=0.1)
+    found = Ensemble({"never": Never()})(problem.model, problem.images, wrong, epsilon=0.1)
     assert (found.broken_by == WRONG).all()
     np.testing.assert_array_equal(found.adversarial, problem.images)
+
+
+def test_candidates_are_tried_first_and_named(problem):
+    known = FGSM()(problem.model, problem.images, problem.labels, epsilon=0.5)
+    fooled = Victim(problem.model).fooled(known, problem.labels)
+    found = Ensemble({"fgsm": FGSM()})(
+        problem.model, problem.images, problem.labels, epsilon=0.01, candidates={"known": known}
+    )
+    assert fooled.any()
+    np.testing.assert_array_equal(found.broken_by == "known", fooled)
+    np.testing.assert_array_equal(found.adversarial[fooled], known[fooled])
 
 
 @pytest.mark.parametrize("name", ATTACKS)

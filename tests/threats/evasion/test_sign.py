@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from robust_distillation.threats.evasion.deepfool import DeepFool
+from robust_distillation.threats.evasion.noise import UniformNoise
 from robust_distillation.threats.evasion.sign import FGSM, IFGSM, MIFGSM, PGD, craft
 from robust_distillation.threats.evasion.victim import UnreliableWarning, Victim, as_victim
 
@@ -182,7 +184,15 @@ def test_pgd_is_repeatable_and_its_seed_matters(problem):
 
 @pytest.mark.parametrize(
     ("weak", "remedy"),
-    [(IFGSM(steps=5, step_size=0.001), "steps=50"), (PGD(steps=5), "steps=20"), (PGD(step_size=0.001), "steps=50")],
+    [
+        (IFGSM(steps=5, step_size=0.001), "steps=50"),
+        (IFGSM(steps=9), "steps=10"),
+        (MIFGSM(steps=1), "steps=10"),
+        (PGD(steps=5), "steps=20"),
+        (PGD(step_size=0.001), "steps=50"),
+        (UniformNoise(draws=1), "draws=100"),
+        (DeepFool(steps=1), "steps=20"),
+    ],
 )
 def test_a_small_budget_warns_with_the_number_that_would_do(problem, weak, remedy):
     with pytest.warns(UnreliableWarning, match=remedy):

@@ -6,7 +6,7 @@ from keras import layers
 
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.acceleration import accelerated, folded
-from robust_distillation.threats.evasion.sign import FGSM, IFGSM
+from robust_distillation.threats.evasion.sign import FGSM, IFGSM, PGD
 from robust_distillation.threats.evasion.victim import UnreliableWarning, Victim, bpda
 
 EPSILON = 0.05
@@ -52,6 +52,23 @@ def test_a_model_that_returns_nonsense_is_refused(problem):
         FGSM()(lambda x: problem.model(x) * np.inf, problem.images, problem.labels, epsilon=EPSILON)
     with pytest.raises(InputError, match=r"logits \(N, K\)"):
         FGSM()(lambda x: x, problem.images, problem.labels, epsilon=EPSILON)
+
+
+def test_a_model_that_breaks_under_attack_is_no_success(problem):
+    """Its logits turn to NaN, and argmax of NaN is class 0; a network may even turn images of NaN to finite logits."""
+
+    def model(images):
+        return problem.model(images) + tf.where(tf.reduce_max(images) > 0.95, np.float32(np.nan), 0.0)
+
+    with pytest.raises(InputError, match="not finite"):
+        PGD(early_stop=True, restarts=2)(model, 0.9 * problem.images, problem.labels, epsilon=0.5)
+    with pytest.raises(InputError, match=r"not finite on .* images, clean or attacked"):
+        Victim(model).fooled(problem.images + np.float32(0.3), problem.labels)
+
+
+def test_an_unknown_goal_is_named(problem):
+    with pytest.raises(InputError, match=r"goal must be 'deny' or 'deceive'. Received: 'denied'"):
+        Victim(problem.model, goal="denied")
 
 
 def test_probabilities_bring_a_warning(problem):

@@ -84,6 +84,8 @@ class Attack(ABC):
         for row in victim.batches(len(images)):
             aims = None if targets is None else targets[row]
             adversarial[row] = self._attack(victim, images[row], labels[row], aims, epsilon)
+        if not np.isfinite(adversarial).all():
+            raise InputError("the model's gradients are not finite where the attack led; mend it before it is attacked")
         return adversarial
 
     def weakness(self, epsilon: float) -> str | None:

@@ -34,6 +34,12 @@ class DeepFool(MinimumNorm):
     def __post_init__(self) -> None:
         self._check_positive("steps", "overshoot", "candidates")
 
+    def weakness(self, epsilon: float) -> str | None:
+        """Say that fewer than 20 steps may end before the boundary."""
+        if self.steps < 20:
+            return f"{self.steps} steps are too few to trust; use steps=20 at least (50 are published)"
+        return None
+
     def _attack(
         self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
     ) -> np.ndarray:

@@ -40,7 +40,15 @@ class Ensemble:
 
     attacks: Mapping[str, Attack]
 
-    def __call__(self, model: Model | Victim, images: np.ndarray, labels: np.ndarray, *, epsilon: float) -> Verdicts:
+    def __call__(
+        self,
+        model: Model | Victim,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        epsilon: float,
+        candidates: Mapping[str, np.ndarray] | None = None,
+    ) -> Verdicts:
         """Attack all images.
 
         Args:
@@ -48,6 +56,7 @@ class Ensemble:
             images: float32 (N, H, W, C) in [0, 1].
             labels: integers (N,).
             epsilon: radius of the ball in [0, 1] units, in the norm of each attack.
+            candidates: images like `images` by name, of attacks on something else, that are tried before all attacks.
 
         Raises:
             InputError: as for `Attack`.
@@ -56,13 +65,17 @@ class Ensemble:
         check_images(images, labels)
         victim.check(images, labels)
         adversarial = images.copy()
-        broken_by = np.full(len(images), STANDS, dtype=f"U{max(map(len, [*self.attacks, WRONG]))}")
+        candidates = candidates or {}
+        broken_by = np.full(len(images), STANDS, dtype=f"U{max(map(len, [*candidates, *self.attacks, WRONG]))}")
         broken_by[victim.fooled(images, labels)] = WRONG
-        for name, attack in self.attacks.items():
+        for name in (*candidates, *self.attacks):
             standing = np.flatnonzero(broken_by == STANDS)
             if not len(standing):
                 break
-            found = attack(victim, images[standing], labels[standing], epsilon=epsilon)
+            if name in candidates:
+                found = candidates[name][standing]
+            else:
+                found = self.attacks[name](victim, images[standing], labels[standing], epsilon=epsilon)
             fell = victim.fooled(found, labels[standing])
             adversarial[standing[fell]] = found[fell]
             broken_by[standing[fell]] = name

@@ -26,6 +26,12 @@ class UniformNoise(Attack):
     def __post_init__(self) -> None:
         self._check_positive("draws")
 
+    def weakness(self, epsilon: float) -> str | None:
+        """Say that fewer than 100 draws show little."""
+        if self.draws < 100:
+            return f"{self.draws} draws are too few to trust; use draws=100 at least"
+        return None
+
     def _attack(
         self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
     ) -> np.ndarray:

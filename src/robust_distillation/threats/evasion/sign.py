@@ -54,7 +54,7 @@ def ascend(
         step_size: length of a step.
         steps: number of gradients.
         decay: of the accumulated direction; 0 for none.
-        early_stop: whether an image that fools the model is left as it is and costs no further gradients.
+        early_stop: whether an image that fools the model is left as it is and soon costs no further gradients.
 
     Returns:
         The last iterates, or with `early_stop` the first that fool the model.
@@ -142,7 +142,7 @@ class _Iterative(Attack):
         steps: gradients per image and start.
         step_size: length of a step in [0, 1] units; None takes a multiple of epsilon / steps.
         loss: what is ascended; `margin` has a gradient where the softmax in `cross_entropy` is saturated.
-        early_stop: whether an image that fools the model is left as it is and costs no further gradients. The share
+        early_stop: whether an image that fools the model is left as it is and soon costs no gradients. The share
             of images that fall is the same or higher; images for a transfer should go all the way.
     """
 
@@ -152,6 +152,7 @@ class _Iterative(Attack):
     early_stop: bool = False
 
     reach: ClassVar[float] = 2.5  # steps * step_size / epsilon, where step_size is None
+    trusted: ClassVar[int] = 10  # steps below which a warning is due
 
     def __post_init__(self) -> None:
         self._check_positive("steps", *(["step_size"] if self.step_size is not None else []))
@@ -166,6 +167,8 @@ class _Iterative(Attack):
                 f"{self.steps} steps of {self.step_size:g} cannot reach the edge of the ball at {epsilon:g}; "
                 f"use steps={needed} at least, or leave step_size out"
             )
+        if self.steps < self.trusted:
+            return f"{self.steps} steps are too few to trust; use steps={self.trusted} at least"
         return None
 
     def _iterate(
@@ -246,15 +249,11 @@ class PGD(_Iterative):
     steps: int = 40
     restarts: int = 1
 
+    trusted: ClassVar[int] = 20
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_positive("restarts")
-
-    def weakness(self, epsilon: float) -> str | None:
-        """Say what the iterative attacks say, and that fewer than 20 steps show little."""
-        if self.steps < 20:
-            return f"{self.steps} steps are too few to trust; use steps=20 at least"
-        return super().weakness(epsilon)
 
     def _attack(
         self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float

@@ -55,6 +55,8 @@ class Victim:
     ) -> None:
         if not temperature > 0:
             raise InputError(f"temperature must be above 0. Received: {temperature!r}")
+        if goal not in ("deny", "deceive"):
+            raise InputError(f"goal must be 'deny' or 'deceive'. Received: {goal!r}")
         if draws < 1 or batch_size < 1:
             raise InputError(f"draws and batch_size must be at least 1. Received: {draws!r} and {batch_size!r}")
         self.model = model
@@ -142,10 +144,21 @@ class Victim:
         return self._graphs[key, specs](*tensors)
 
     def predict_logits(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return logits / temperature, float32 (N, K), as attacks see them, in batches."""
+        """Return logits / temperature, float32 (N, K), as attacks see them, in batches.
+
+        Raises:
+            InputError: one is not finite.
+        """
         rows = self.batches(len(images))
         batches = [self.run("logits", self.averaged_logits, images[row], labels[row]).numpy() for row in rows]
-        return np.concatenate(batches) if batches else np.zeros((0, self.n_classes), np.float32)
+        logits = np.concatenate(batches) if batches else np.zeros((0, self.n_classes), np.float32)
+        if not np.isfinite(logits).all():
+            broken = (~np.isfinite(logits)).any(axis=1).sum()
+            raise InputError(
+                f"the model returns values that are not finite on {broken} of {len(images)} images, clean or attacked; "
+                "mend it, for neither its answers nor its gradients mean anything there"
+            )
+        return logits
 
     def fooled(self, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
         """Return booleans (N,): the answer differs from the label, or is the target where there are targets."""
