@@ -847,7 +847,8 @@ def table(results: Results) -> None:
     fastest = own.groupby(["attack", "model"], sort=False)["images_per_s"].transform("max") == own["images_per_s"]
     shown = own[fastest | (own.index.get_level_values("setting") == "float32")]
     ratios = rows.pivot_table(index=key, columns="peer", values="ratio", sort=False).add_prefix("x ")
-    click.echo(shown.join(ratios).reset_index().to_markdown(index=False))
+    whole = shown.join(ratios).reset_index().astype(object)
+    click.echo(whole.where(whole.notna(), None).to_markdown(index=False, missingval="", floatfmt=".4g"))
 
 
 if __name__ == "__main__":
