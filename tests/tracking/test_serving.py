@@ -53,7 +53,8 @@ def write_pipeline_outputs() -> None:
     abstention = {"measure": "passes", "passes": 5, "seed": 1, "class_distributions": np.eye(len(IDS)).tolist()}
     write_json(ABSTENTION, abstention | {"threshold": 0.02})
     write_json(METRICS / "student.json", {"accuracy": 0.9, "coverage": 0.95})
-    write_json(METRICS / "robustness.json", {"defence": {"worst_case": {"0.01": 0.5}}})
+    robustness = {"defence": {"worst_case": {"0.01": 0.5}}, "flags": {"zero_gradients": 0.0}}
+    write_json(METRICS / "robustness.json", robustness)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,7 @@ def test_the_stage_registers_a_version_of_the_summary_run(folder):
         "student_accuracy": 0.9,
         "coverage": 0.95,
         "robustness.defence.worst_case.0.01": 0.5,
+        "robustness.flags.zero_gradients": 0.0,
     }
     assert run.info.run_name == "summary"
     assert run.data.params["student.epochs"] == str(load_params().student.epochs)

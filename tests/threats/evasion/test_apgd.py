@@ -17,11 +17,6 @@ ATTACKS = {
 EPSILONS = {"linf": 0.085, "l2": 1.25}
 
 
-@pytest.fixture(scope="module")
-def victim(problem):
-    return Victim(problem.model)
-
-
 def linear(n_classes, seed=0, scale=1.0):
     """A linear model, 200 images well inside [0, 1], its answers, and their exact distances to the nearest boundary."""
     rng = np.random.default_rng(seed)

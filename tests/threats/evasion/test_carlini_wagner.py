@@ -16,11 +16,6 @@ def distances(images, changed):
 
 
 @pytest.fixture(scope="module")
-def victim(problem):
-    return Victim(problem.model)
-
-
-@pytest.fixture(scope="module")
 def some(problem):
     return problem.images[:12], problem.labels[:12]
 

@@ -15,11 +15,6 @@ def distances(images, changed, norm):
 
 
 @pytest.fixture(scope="module")
-def victim(problem):
-    return Victim(problem.model)
-
-
-@pytest.fixture(scope="module")
 def some(problem):
     return problem.images[:24], problem.labels[:24]
 

@@ -1,6 +1,9 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 
+from robust_distillation.params import EnsembleAttack
 from robust_distillation.threats.evasion.ensemble import ATTACKS, STANDS, WRONG, Budget, Ensemble, build, rand, standard
 from robust_distillation.threats.evasion.sign import FGSM
 from robust_distillation.threats.evasion.victim import Victim
@@ -57,6 +60,10 @@ def test_candidates_are_tried_first_and_named(problem):
     assert fooled.any()
     np.testing.assert_array_equal(found.broken_by == "known", fooled)
     np.testing.assert_array_equal(found.adversarial[fooled], known[fooled])
+
+
+def test_params_name_every_attack():
+    assert set(get_args(EnsembleAttack)) == set(ATTACKS)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -71,11 +71,6 @@ BOXED = {"linf": boxed_linf_distance, "l2": boxed_l2_distance}
 
 
 @pytest.fixture(scope="module")
-def victim(problem):
-    return Victim(problem.model)
-
-
-@pytest.fixture(scope="module")
 def some(problem):
     return problem.images[:24], problem.labels[:24]
 

@@ -10,11 +10,6 @@ from robust_distillation.threats.evasion.victim import Victim
 EPSILONS = {"linf": 0.4, "l2": 5.0}
 
 
-@pytest.fixture(scope="module")
-def victim(problem):
-    return Victim(problem.model)
-
-
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_stays_in_the_ball_and_falls_short_of_pgd(victim, problem, norm):
     found = UniformNoise(draws=30, norm=norm)(victim, problem.images, problem.labels, epsilon=EPSILONS[norm])

@@ -13,11 +13,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*too few to trust")
 EPSILONS = {"linf": 0.11, "l2": 2.2}
 
 
-@pytest.fixture(scope="module")
-def victim(problem):
-    return Victim(problem.model)
-
-
 def length(change, norm):
     flat = change.reshape(len(change), -1)
     return np.abs(flat).max(axis=1) if norm == "linf" else np.linalg.norm(flat, axis=1)

@@ -7,7 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from robust_distillation.errors import InputError
-from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, likeliest_wrong, restarted
+from robust_distillation.threats.evasion.attack import (
+    Attack,
+    generators,
+    is_fooled,
+    likeliest_wrong,
+    restarted,
+    rows_where,
+)
 from robust_distillation.threats.evasion.losses import Loss, cross_entropy, margin
 from robust_distillation.threats.evasion.norms import Norm, per_image, project, steepest
 from robust_distillation.threats.evasion.victim import Victim
@@ -135,13 +142,11 @@ def climb(
             fooled = is_fooled(logits, pairs[:, 0], pairs[:, 1] if reach_target else None)
             if tf.reduce_any(fooled):
                 found = tf.tensor_scatter_nd_update(found, rows[fooled], current[fooled])
-                standing = tf.where(~fooled)[:, 0]
-                rows, centres, pairs, values, gradient, current, previous, best, best_gradient = (
-                    tf.gather(tensor, standing)
-                    for tensor in (rows, centres, pairs, values, gradient, current, previous, best, best_gradient)
+                rows, centres, pairs, values, gradient, current, previous, best, best_gradient = rows_where(
+                    ~fooled, rows, centres, pairs, values, gradient, current, previous, best, best_gradient
                 )
-                size, highest, checked, last, rises, halved = (
-                    tf.gather(tensor, standing) for tensor in (size, highest, checked, last, rises, halved)
+                size, highest, checked, last, rises, halved = rows_where(
+                    ~fooled, size, highest, checked, last, rises, halved
                 )
             if tf.size(rows) == 0:
                 break
@@ -193,6 +198,33 @@ class _AutoPGD(Attack):
             return f"{self.steps} steps are too few to trust; use steps=50 at least (100 are published)"
         return None
 
+    def _climb(
+        self,
+        victim: Victim,
+        images: np.ndarray,
+        labels: np.ndarray,
+        targets: np.ndarray | None,
+        epsilon: float,
+        purpose: str,
+        loss: Loss,
+        *,
+        reach_target: bool,
+    ) -> np.ndarray:
+        """Climb once, from the random start that this purpose draws."""
+        start = edge_start(images, generators(images, self.seed, purpose), epsilon, self.norm)
+        return climb(
+            victim,
+            images,
+            start,
+            labels,
+            targets,
+            norm=self.norm,
+            loss=loss,
+            epsilon=epsilon,
+            steps=self.steps,
+            reach_target=reach_target,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class APGD(_AutoPGD):
@@ -221,19 +253,9 @@ class APGD(_AutoPGD):
         def attempt(number: int, rows: np.ndarray) -> np.ndarray:
             if number == 0:
                 return images[rows]
-            draws = generators(images[rows], self.seed, f"apgd {self.loss} {number}")
-            return climb(
-                victim,
-                images[rows],
-                edge_start(images[rows], draws, epsilon, self.norm),
-                labels[rows],
-                None if targets is None else targets[rows],
-                norm=self.norm,
-                loss=losses[self.loss],
-                epsilon=epsilon,
-                steps=self.steps,
-                reach_target=targets is not None,
-            )
+            aims, purpose = None if targets is None else targets[rows], f"apgd {self.loss} {number}"
+            loss, targeted = losses[self.loss], targets is not None
+            return self._climb(victim, images[rows], labels[rows], aims, epsilon, purpose, loss, reach_target=targeted)
 
         return restarted(victim, images, labels, targets, 1 + self.restarts, attempt)
 
@@ -266,18 +288,9 @@ class APGDT(_AutoPGD):
         def attempt(number: int, rows: np.ndarray) -> np.ndarray:
             if number == 0:
                 return images[rows]
-            draws = generators(images[rows], self.seed, f"apgdt {number}")
-            return climb(
-                victim,
-                images[rows],
-                edge_start(images[rows], draws, epsilon, self.norm),
-                labels[rows],
-                likeliest[rows, (number - 1) // self.restarts],
-                norm=self.norm,
-                loss=TARGETED["dlr"],
-                epsilon=epsilon,
-                steps=self.steps,
-                reach_target=False,
+            aims, purpose = likeliest[rows, (number - 1) // self.restarts], f"apgdt {number}"
+            return self._climb(
+                victim, images[rows], labels[rows], aims, epsilon, purpose, TARGETED["dlr"], reach_target=False
             )
 
         return restarted(victim, images, labels, None, 1 + self.restarts * likeliest.shape[1], attempt)

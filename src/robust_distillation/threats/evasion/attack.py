@@ -193,6 +193,12 @@ def likeliest_wrong(victim: Victim, images: np.ndarray, labels: np.ndarray, coun
     return ranked[:, : min(count, logits.shape[1] - 1)]
 
 
+def rows_where(mask: tf.Tensor, *tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Return the rows of each tensor (N, ...) where a mask (N,) is true, inside a graph."""
+    chosen = tf.where(mask)[:, 0]
+    return tuple(tf.gather(tensor, chosen) for tensor in tensors)
+
+
 def is_fooled(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.Tensor:
     """Return booleans (N,), inside a graph: the answer differs from the label, or is the target."""
     answers = tf.argmax(logits, axis=1, output_type=tf.int32)

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from robust_distillation.errors import InputError
+from robust_distillation.threats.evasion.attack import rows_where
 from robust_distillation.threats.evasion.losses import margin
 from robust_distillation.threats.evasion.minimum_norm import MinimumNorm
 from robust_distillation.threats.evasion.norms import Norm, length, per_image
@@ -150,10 +151,8 @@ class CarliniWagner(MinimumNorm):
                 if tf.reduce_any(done):
                     all_nearest = tf.tensor_scatter_nd_update(all_nearest, rows[done], nearest[done])
                     all_distances = tf.tensor_scatter_nd_update(all_distances, rows[done], distance[done])
-                    standing = tf.where(~done)[:, 0]
-                    rows, centres, position, mean, square, nearest, labels, aims, c, distance, last = (
-                        tf.gather(tensor, standing)
-                        for tensor in (rows, centres, position, mean, square, nearest, labels, aims, c, distance, last)
+                    rows, centres, position, mean, square, nearest, labels, aims, c, distance, last = rows_where(
+                        ~done, rows, centres, position, mean, square, nearest, labels, aims, c, distance, last
                     )
                 if tf.size(rows) == 0:
                     break

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from robust_distillation.errors import InputError
-from robust_distillation.threats.evasion.attack import is_fooled, likeliest_wrong
+from robust_distillation.threats.evasion.attack import is_fooled, likeliest_wrong, rows_where
 from robust_distillation.threats.evasion.minimum_norm import MinimumNorm
-from robust_distillation.threats.evasion.norms import AXES, SMALLEST, Norm, length, per_image, steepest
+from robust_distillation.threats.evasion.norms import SMALLEST, Norm, dual_length, per_image, steepest
 from robust_distillation.threats.evasion.victim import Victim, in_own_graph
 
 EXCESS = 1e-4  # added to each step's length by the authors' code, for numerical stability
@@ -68,9 +68,8 @@ class DeepFool(MinimumNorm):
                 fooled = is_fooled(victim.averaged_logits(current, labels), labels, None)
                 if tf.reduce_any(fooled):
                     found = tf.tensor_scatter_nd_update(found, rows[fooled], current[fooled])
-                    standing = tf.where(~fooled)[:, 0]
-                    rows, centres, current, change, labels, rivals = (
-                        tf.gather(tensor, standing) for tensor in (rows, centres, current, change, labels, rivals)
+                    rows, centres, current, change, labels, rivals = rows_where(
+                        ~fooled, rows, centres, current, change, labels, rivals
                     )
                 if tf.size(rows) == 0:
                     break
@@ -102,8 +101,7 @@ def step_to_boundary(victim: Victim, images: tf.Tensor, labels: tf.Tensor, rival
     normal = tf.zeros_like(images)
     for lead in leads:
         gradient = tape.gradient(lead, images)
-        dual = tf.reduce_sum(tf.abs(gradient), AXES) if norm == "linf" else length(gradient, "l2")
-        distance = tf.abs(lead) / tf.maximum(dual, SMALLEST)
+        distance = tf.abs(lead) / tf.maximum(dual_length(gradient, norm), SMALLEST)
         normal = tf.where(per_image(distance < nearest), gradient, normal)
         nearest = tf.minimum(nearest, distance)
     return per_image(nearest + EXCESS) * steepest(normal, norm)

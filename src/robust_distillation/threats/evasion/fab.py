@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from robust_distillation.threats.evasion.attack import generators, is_fooled, likeliest_wrong
+from robust_distillation.threats.evasion.attack import generators, is_fooled, likeliest_wrong, rows_where
 from robust_distillation.threats.evasion.losses import margin
 from robust_distillation.threats.evasion.minimum_norm import MinimumNorm
 from robust_distillation.threats.evasion.norms import AXES, Norm, length, per_image
@@ -126,9 +126,8 @@ class FABT(MinimumNorm):
                 if tf.reduce_any(done):
                     all_nearest = tf.tensor_scatter_nd_update(all_nearest, rows[done], nearest[done])
                     all_distances = tf.tensor_scatter_nd_update(all_distances, rows[done], distance[done])
-                    standing = tf.where(~done)[:, 0]
-                    rows, centres, current, pairs, nearest, distance = (
-                        tf.gather(tensor, standing) for tensor in (rows, centres, current, pairs, nearest, distance)
+                    rows, centres, current, pairs, nearest, distance = rows_where(
+                        ~done, rows, centres, current, pairs, nearest, distance
                     )
                 if tf.size(rows) == 0:
                     break

@@ -17,6 +17,11 @@ def length(change: Any, norm: Norm) -> tf.Tensor:
     return tf.sqrt(tf.reduce_sum(tf.square(change), AXES))
 
 
+def dual_length(gradient: Any, norm: Norm) -> tf.Tensor:
+    """Return how much a function with each gradient can grow at most per unit of the norm: (N,)."""
+    return tf.reduce_sum(tf.abs(gradient), AXES) if norm == "linf" else length(gradient, "l2")
+
+
 def per_image(values: Any) -> tf.Tensor:
     """Shape values (N,) so that they multiply images: (N, 1, 1, 1)."""
     return tf.reshape(values, (-1, 1, 1, 1))

@@ -10,10 +10,9 @@ from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, restarted
 from robust_distillation.threats.evasion.losses import Loss, cross_entropy, margin
 from robust_distillation.threats.evasion.norms import (
-    AXES,
     SMALLEST,
     Norm,
-    length,
+    dual_length,
     per_image,
     project,
     random_start,
@@ -94,7 +93,7 @@ def ascend(
                         )
             direction = gradient
             if decay:
-                momentum = decay * momentum + gradient / tf.maximum(per_image(_scale(gradient, norm)), SMALLEST)
+                momentum = decay * momentum + gradient / tf.maximum(per_image(dual_length(gradient, norm)), SMALLEST)
                 direction = momentum
             step = -step_size if targeted else step_size
             current = project(current + step * steepest(direction, norm), centres, epsilon, norm)
@@ -103,10 +102,6 @@ def ascend(
     key = ("ascend", norm, loss, decay, early_stop, targeted)
     settings = np.float32(epsilon), np.float32(step_size), np.int32(steps)
     return victim.run(key, graph, images, start, labels, labels if targets is None else targets, *settings).numpy()
-
-
-def _scale(gradient: tf.Tensor, norm: Norm) -> tf.Tensor:
-    return tf.reduce_sum(tf.abs(gradient), AXES) if norm == "linf" else length(gradient, "l2")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from robust_distillation.errors import InputError
-from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, restarted
+from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, restarted, rows_where
 from robust_distillation.threats.evasion.losses import margin
 from robust_distillation.threats.evasion.norms import AXES, SMALLEST, Norm, length, per_image
 from robust_distillation.threats.evasion.victim import Victim
@@ -225,9 +225,8 @@ def search(
             if tf.reduce_any(fooled):
                 found = tf.tensor_scatter_nd_update(found, rows[fooled], best[fooled])
                 fell = tf.tensor_scatter_nd_update(fell, rows[fooled], fooled[fooled])
-                standing = tf.where(~fooled)[:, 0]
-                rows, centres, best, values, labels, aims = (
-                    tf.gather(tensor, standing) for tensor in (rows, centres, best, values, labels, aims)
+                rows, centres, best, values, labels, aims = rows_where(
+                    ~fooled, rows, centres, best, values, labels, aims
                 )
             if tf.size(rows) == 0:
                 break
