@@ -15,7 +15,7 @@ is not measured again, unless `--again NAME` asks for it.
   in a `tf.function`. `autoattack` is the original code of AutoAttack on the same weights in torch.
 - Robust accuracy is judged here, on the original float32 model: the share of all images that it gets right and for
   which no wrong answer within epsilon was found.
-- The limit is what the model's bare gradient costs: images per second of one gradient, divided by the number of steps.
+- The limit is what bare gradients of the model cost: as many as the attack has steps, at the best batch size.
 """
 
 import hashlib
@@ -433,8 +433,8 @@ def original(model: Any, batch_size: int, *, attack: str | None = None, queries:
     return run
 
 
-def bare_gradient(model: Any, batch_size: int) -> Run:
-    """Return one gradient of the cross-entropy for each image: the limit."""
+def bare_gradients(model: Any, steps: int, batch_size: int) -> Run:
+    """Return a gradient of the cross-entropy for each image, computed `steps` times: the limit."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32), tf.TensorSpec([None], tf.int64)])
@@ -445,7 +445,7 @@ def bare_gradient(model: Any, batch_size: int) -> Run:
             loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         return tape.gradient(loss, images)
 
-    return in_batches(lambda images, labels: gradient(images, labels).numpy(), batch_size)
+    return in_batches(lambda images, labels: [gradient(images, labels).numpy() for _ in range(steps)][-1], batch_size)
 
 
 def peers_of(case: Case, model: Any) -> dict[str, Build]:
@@ -539,7 +539,7 @@ def compare(attack: str, model_name: str, count: int, settings: Sequence[str], r
     peers = peers_of(case, model)
     builds: dict[str, Build] = {name: partial(ours, case, model, SETTINGS[name]) for name in settings} | peers
     if case.exact:
-        builds["limit"] = partial(bare_gradient, model)
+        builds["limit"] = partial(bare_gradients, model, case.steps)
     title = f"{attack} on {model_name}"
     sides = {name: warmed(build, images, labels) for name, build in tqdm(builds.items(), desc=f"{title}: warm-up")}
     measured = take_turns(sides, images, labels, repeats, title)
@@ -564,7 +564,7 @@ def compare(attack: str, model_name: str, count: int, settings: Sequence[str], r
                 "ratio": round(speed[setting] / speed[peer], 2),
                 "ours_robust_accuracy": judged[setting],
                 "peer_robust_accuracy": judged[peer],
-                "limit_share": round(speed[setting] * case.steps / speed["limit"], 3) if case.exact else None,
+                "limit_share": round(speed[setting] / speed["limit"], 3) if case.exact else None,
             }
             if case.norm == "l2":
                 for side, name in (("ours", setting), ("peer", peer)):
@@ -658,9 +658,10 @@ def machine() -> Row:
 
 
 def commit() -> str:
-    """Return the commit that is checked out."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.check_output(command, text=True).strip()  # noqa: S603
+    """Return the commit that is checked out, marked `-dirty` where more than results has changed since."""
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()  # noqa: S607
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ".", ":!results"], check=False)  # noqa: S607
+    return f"{head}-dirty" if changed.returncode else head
 
 
 class Results:
@@ -696,11 +697,6 @@ class Results:
         self.content[section] = kept + [self.origin | row for row in rows]
         write_json(self.path, self.content)
 
-    def forget(self, attack: str) -> None:
-        """Drop the rows of an attack, to be written again."""
-        for section in ("rows", "scaling"):
-            self.content[section] = [row for row in self.content[section] if row["attack"] != attack]
-
 
 # Commands
 
@@ -734,15 +730,13 @@ def speed(
     again: tuple[str, ...],
 ) -> None:
     """Compare attack by attack."""
-    for attack in again:
-        results.forget(attack)
     for attack in only or CASES:
         case = CASES[attack]
         count = min(images or case.images, case.images)
         for model in models or case.models:
             key = {"attack": attack, "model": model, "images": count, "epsilon": case.epsilon, "steps": case.steps}
             chosen = [name for name in case.settings if name in (settings or SETTINGS)]
-            chosen = [name for name in chosen if results.missing(**key, setting=name)]
+            chosen = [name for name in chosen if attack in again or results.missing(**key, setting=name)]
             if chosen:
                 rows = compare(attack, model, count, chosen, repeats)
                 results.add("rows", rows)
@@ -797,10 +791,8 @@ def standard(results: Results, model: str, settings: tuple[str, ...], images: in
 @click.pass_obj
 def scaling(results: Results, images: tuple[int, ...], model: str, again: bool) -> None:
     """Measure time and peak memory of PGD, each number of images in a process of its own."""
-    if again:
-        results.forget("pgd_scaling")
     for count in tqdm(images, desc="scaling"):
-        if results.missing(attack="pgd_scaling", model=model, images=count):
+        if again or results.missing(attack="pgd_scaling", model=model, images=count):
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                 results.add("scaling", [pool.submit(scale, model, count).result()])
 

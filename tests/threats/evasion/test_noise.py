@@ -77,6 +77,6 @@ def test_company_and_order_do_not_matter(problem):
 
 def test_refuses_targets_and_no_draws(problem):
     with pytest.raises(InputError, match="leave targets out"):
-        UniformNoise()(problem.model, problem.images, problem.labels, epsilon=0.1, targets=problem.labels)
+        UniformNoise()(problem.model, problem.images, problem.labels, epsilon=0.1, targets=(problem.labels + 1) % 4)
     with pytest.raises(InputError, match="draws must be above 0"):
         UniformNoise(draws=0)

@@ -47,6 +47,13 @@ def test_targets_are_checked_like_labels(problem):
         FGSM()(problem.model, problem.images, problem.labels, epsilon=EPSILON, targets=problem.labels + 1)
 
 
+def test_a_target_must_be_wrong(problem):
+    targets = (problem.labels + 1) % 4
+    targets[:2] = problem.labels[:2]
+    with pytest.raises(InputError, match=f"2 of {len(targets)} are the images' own labels"):
+        FGSM()(problem.model, problem.images, problem.labels, epsilon=EPSILON, targets=targets)
+
+
 def test_a_model_that_returns_nonsense_is_refused(problem):
     with pytest.raises(InputError, match="not finite"):
         FGSM()(lambda x: problem.model(x) * np.inf, problem.images, problem.labels, epsilon=EPSILON)

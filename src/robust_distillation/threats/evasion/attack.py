@@ -108,7 +108,8 @@ def check_images(images: np.ndarray, labels: np.ndarray, targets: np.ndarray | N
     """Check what attacks are given.
 
     Raises:
-        InputError: images are not float32 (N, H, W, C) in [0, 1], or labels or targets are not integers (N,).
+        InputError: images are not float32 (N, H, W, C) in [0, 1], labels or targets are not integers (N,), or a target
+            is the image's own label.
     """
     if not isinstance(images, np.ndarray) or images.dtype != np.float32:
         kind = getattr(images, "dtype", type(images).__name__)
@@ -125,6 +126,10 @@ def check_images(images: np.ndarray, labels: np.ndarray, targets: np.ndarray | N
         if not isinstance(classes, np.ndarray) or classes.dtype.kind not in "iu" or classes.shape != images.shape[:1]:
             shape = f"{getattr(classes, 'dtype', type(classes).__name__)} {np.shape(classes)}"
             raise InputError(f"{name} must be integers of shape ({len(images)},), one per image. Received: {shape}")
+    if targets is not None and (same := int((targets == labels).sum())):
+        raise InputError(
+            f"targets must be wrong classes, but {same} of {len(images)} are the images' own labels: leave those images out"
+        )
 
 
 def check_epsilon(epsilon: float, norm: Norm, size: int) -> None:
