@@ -827,8 +827,9 @@ def peak_mib() -> float:
 @click.pass_obj
 def table(results: Results) -> None:
     """Print the results as Markdown: of each attack and model, float32 and our fastest setting."""
-    rows = pd.DataFrame(results.content["rows"])
     key = ["attack", "model", "setting"]
+    order = [*CASES, "standard", *EVERY_MODEL, *SETTINGS].index
+    rows = pd.DataFrame(results.content["rows"]).sort_values(key, key=lambda names: names.map(order), kind="stable")
     own = rows.groupby(key, sort=False).agg(
         images_per_s=("ours_images_per_s", "first"),
         of_limit=("limit_share", "first"),

@@ -1,15 +1,17 @@
-"""Run the whole pipeline with a preset in a clean clone of HEAD and collect its figures in results/PRESET/metrics.json.
+"""Run the whole pipeline with a preset in a clean clone of HEAD and collect its figures in results/NAME/metrics.json.
 
 Usage:
     python benchmarks/pipeline.py gtsrb-seed --archives FOLDER_WITH_THE_THREE_ARCHIVES
+    python benchmarks/pipeline.py gtsrb-full --archives FOLDER --name gtsrb-full-standard -S robustness.attacks=standard
 
-A run that was killed goes on from its last finished stage when it is started again at the same commit.
+A run that was killed goes on from its last finished stage when it is started again. Runs of one preset share a clone,
+so that another commit or another name does only what has changed.
 """
 
 import os
 import shlex
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -35,18 +37,19 @@ def git(*arguments: str, folder: Path = Path()) -> str:
 
 
 def clone(commit: str, folder: Path) -> None:
-    """Clone this repository at `commit` into `folder`, unless an earlier run left that clone there."""
-    if folder.exists() and git("rev-parse", "HEAD", folder=folder) == commit:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    git("clone", "--quiet", str(Path.cwd()), str(folder))
-    git("checkout", "--quiet", commit, folder=folder)
+    """Check `commit` out in a clone of this repository, which keeps what DVC has of earlier runs."""
+    if not folder.exists():
+        git("clone", "--quiet", "--no-checkout", str(Path.cwd()), str(folder))
+    git("fetch", "--quiet", "origin", folder=folder)
+    git("checkout", "--quiet", "--force", commit, folder=folder)
 
 
 @click.command()
 @click.argument("preset")
 @click.option("--archives", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
-def main(preset: str, archives: Path) -> None:
+@click.option("--name", help="Of the folder of results; by default the preset.")
+@click.option("-S", "changes", multiple=True, metavar="KEY=VALUE", help="A param besides those of the preset.")
+def main(preset: str, archives: Path, name: str | None, changes: tuple[str, ...]) -> None:
     """Run PRESET on the archives in a folder, at the commit that is checked out."""
     if git("status", "--porcelain"):
         raise click.ClickException("the tree is not clean; commit first, so that the figures name what ran")
@@ -54,7 +57,9 @@ def main(preset: str, archives: Path) -> None:
     folder = Path("build") / "pipeline" / preset
     clone(commit, folder)
     flags = subprocess.check_output(["robust-distillation", "preset", preset], text=True)  # noqa: S603, S607
-    command = ["dvc", "exp", "run", *shlex.split(flags), "-S", f"data.archives={archives.resolve()}"]
+    settings = [*shlex.split(flags), "-S", f"data.archives={archives.resolve()}"]
+    settings += [part for change in changes for part in ("-S", change)]
+    command = ["dvc", "exp", "run", *settings]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     subprocess.run(command, cwd=folder, check=True, env=environment)  # noqa: S603
 
@@ -63,12 +68,12 @@ def main(preset: str, archives: Path) -> None:
     found["dae"] |= {key: metrics["filter"][key] for key in ("threshold_start", "threshold")}
     found["filter"] |= {key: metrics["filter"][key] for key in ("kept", "discarded")}
     write_json(
-        Path("results") / preset / "metrics.json",
+        Path("results") / (name or preset) / "metrics.json",
         {
             "dataset": (folder / INFO).read_text().splitlines(),
             **found,
             "wall_seconds": {stage: read_json(folder / TIMINGS / f"{stage}.json")["seconds"] for stage in STAGES},
-            "command": f"python benchmarks/pipeline.py {preset} --archives FOLDER",
+            "command": shlex.join(["python", "benchmarks/pipeline.py", *sys.argv[1:]]).replace(str(archives), "FOLDER"),
             "commit": commit,
         },
     )

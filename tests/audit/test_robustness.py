@@ -82,3 +82,22 @@ def test_an_interrupted_evaluation_goes_on_and_ends_in_the_same_verdicts(problem
     whole = run({})
     np.testing.assert_array_equal(resumed.broken_by, whole.broken_by)
     np.testing.assert_array_equal(resumed.adversarial, whole.adversarial)
+
+
+def test_the_batch_size_hardly_matters(problem):
+    ensemble = build(["pgd", "apgd_ce", "square"], Budget(steps=20, queries=200, seed=3))
+    together, apart = (
+        attack_in_shards(
+            Victim(problem.model, batch_size=size),
+            problem.images,
+            problem.labels,
+            ensemble,
+            epsilon=0.085,
+            name="x",
+            done={},
+        )
+        for size in (250, 7)
+    )
+    stands = [verdicts.broken_by == STANDS for verdicts in (together, apart)]
+    assert 0.1 < stands[0].mean() < 0.9
+    assert (stands[0] != stands[1]).mean() <= 1 / 200

@@ -35,7 +35,8 @@ def attack_in_shards(
         candidates: as for `Ensemble`.
 
     Returns:
-        The verdicts on all images. They do not depend on the size of the shards or on interruptions, but for rounding.
+        The verdicts on all images. An interruption changes nothing. Another batch size of the victim rounds otherwise,
+        and may change whether an image stands for one in 200.
     """
     shards = []
     standing = attacked = 0

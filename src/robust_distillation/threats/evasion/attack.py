@@ -128,7 +128,8 @@ def check_images(images: np.ndarray, labels: np.ndarray, targets: np.ndarray | N
             raise InputError(f"{name} must be integers of shape ({len(images)},), one per image. Received: {shape}")
     if targets is not None and (same := int((targets == labels).sum())):
         raise InputError(
-            f"targets must be wrong classes, but {same} of {len(images)} are the images' own labels: leave those images out"
+            f"targets must be wrong classes: leave those images out whose target is their label. Received: {same} of "
+            f"{len(images)}"
         )
 
 
