@@ -51,7 +51,7 @@ def clone(commit: str, folder: Path) -> None:
 @click.option("-S", "changes", multiple=True, metavar="KEY=VALUE", help="A param besides those of the preset.")
 def main(preset: str, archives: Path, name: str | None, changes: tuple[str, ...]) -> None:
     """Run PRESET on the archives in a folder, at the commit that is checked out."""
-    if git("status", "--porcelain"):
+    if git("status", "--porcelain", "--", ".", ":!results"):
         raise click.ClickException("the tree is not clean; commit first, so that the figures name what ran")
     commit = git("rev-parse", "HEAD")
     folder = Path("build") / "pipeline" / preset
