@@ -50,7 +50,7 @@ def ascend(
         norm: of the ball and of the steps.
         loss: of logits and classes.
         epsilon: radius of the ball.
-        step_size: length of a step.
+        step_size: length of a step; a negative one descends the loss where it would be ascended.
         steps: number of gradients.
         decay: of the accumulated direction; 0 for none.
         early_stop: whether an image that fools the model is left as it is and soon costs no further gradients.

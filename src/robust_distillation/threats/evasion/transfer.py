@@ -16,8 +16,9 @@ from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.errors import InputError
 from robust_distillation.params import Training
 from robust_distillation.threats.evasion.attack import Attack, check_epsilon, check_images
+from robust_distillation.threats.evasion.losses import cross_entropy
 from robust_distillation.threats.evasion.norms import Norm
-from robust_distillation.threats.evasion.sign import FGSM
+from robust_distillation.threats.evasion.sign import ascend
 from robust_distillation.threats.evasion.victim import Model, Victim, as_victim
 
 
@@ -98,10 +99,27 @@ def extract(
         held = len(images)
         substitute, _ = train_classifier(asked, targets, settings, validation=(asked[:held], targets[:held]))
         if turn + 1 < rounds:
-            said = targets.argmax(axis=1)
-            towards = turn // period % 2 == 0
-            fresh = FGSM()(substitute, asked, said, epsilon=step, targets=said if towards else None)
+            turned = -step if turn // period % 2 else step
+            fresh = _augment(Victim(substitute), asked, targets.argmax(axis=1).astype(np.int32), turned)
     return substitute, len(asked)
+
+
+def _augment(substitute: Victim, images: np.ndarray, said: np.ndarray, step: float) -> np.ndarray:
+    fresh = np.empty_like(images)
+    for row in substitute.batches(len(images)):
+        fresh[row] = ascend(
+            substitute,
+            images[row],
+            images[row],
+            said[row],
+            None,
+            norm="linf",
+            loss=cross_entropy,  # its gradient is -1 / F_y times that of F_y
+            epsilon=abs(step),
+            step_size=-step,
+            steps=1,
+        )
+    return fresh
 
 
 def _ask(victim: Victim, images: np.ndarray, labels: np.ndarray, answers: str) -> np.ndarray:
