@@ -41,6 +41,7 @@ def clone(commit: str, folder: Path) -> None:
     if not folder.exists():
         git("clone", "--quiet", "--no-checkout", str(Path.cwd()), str(folder))
     git("fetch", "--quiet", "origin", folder=folder)
+    git("reset", "--quiet", folder=folder)  # DVC stages dvc.lock, which a forced checkout would then remove
     git("checkout", "--quiet", "--force", commit, folder=folder)
 
 
