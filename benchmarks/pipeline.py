@@ -62,6 +62,7 @@ def main(preset: str, archives: Path, name: str | None, changes: tuple[str, ...]
     settings += [part for change in changes for part in ("-S", change)]
     command = ["dvc", "exp", "run", *settings]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    environment["PYTHONPATH"] = str(folder.resolve() / "src")  # of that commit, whatever is edited here meanwhile
     subprocess.run(command, cwd=folder, check=True, env=environment)  # noqa: S603
 
     metrics = {stage: read_json(folder / METRICS / f"{stage}.json") for stage in ("filter", *SECTIONS.values())}
