@@ -5,6 +5,8 @@ import pytest
 from click.testing import CliRunner
 
 from robust_distillation.errors import InputError
+from robust_distillation.files import write_json
+from robust_distillation.paths import REGISTERED
 from robust_distillation.tracking import cli, store
 from robust_distillation.tracking.promotion import history, promote, rollback
 
@@ -182,6 +184,14 @@ def test_the_commands(gated, register):
     assert len(rows) == 3
     assert "newer" in rows[1]
     assert "c0ffee00" in rows[1]
+
+
+def test_what_is_promoted_is_what_this_folder_registered_not_what_an_experiment_did(gated, register):
+    mine = register(GOOD)
+    register(GOOD)
+    write_json(REGISTERED, {"name": gated.register.name, "version": mine})
+    assert "version 1 is in staging, the first" in CliRunner().invoke(cli.promote).output
+    assert staged(gated)[0] == mine
 
 
 def test_the_same_on_a_server(gated, register, server, monkeypatch):

@@ -9,15 +9,19 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--version", type=click.IntRange(min=1), help="Which version; the newest if not given.")
+@click.option("--version", type=click.IntRange(min=1), help="Which version; that of the last run here if not given.")
 @click.option("--force", is_flag=True, help="Promote although the gate refuses; needs a reason.")
 @click.option("--reason", default="", help="Why; the trail keeps it.")
 def promote(version: int | None, force: bool, reason: str) -> None:
     """Move a version to staging if it passes the gate in params.yaml."""
+    from robust_distillation.files import read_json
     from robust_distillation.params import load_params
+    from robust_distillation.paths import REGISTERED
     from robust_distillation.tracking import promotion
 
     params = load_params()
+    if version is None and REGISTERED.exists():
+        version = int(read_json(REGISTERED)["version"])
     move = promotion.promote(params, version, force=force, reason=reason)
     if move is None:
         click.echo(f"{params.register.name}: that version is in staging already; see `robust-distillation history`")

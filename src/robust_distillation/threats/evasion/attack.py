@@ -61,7 +61,7 @@ class Attack(ABC):
         check_epsilon(epsilon, self.norm, int(np.prod(images.shape[1:])))
         victim.check(images, labels)
         if targets is not None:
-            victim.check(images, targets)
+            victim.check(images, targets, "targets")
         if remedy := self.weakness(epsilon):
             warnings.warn(f"{type(self).__name__}: {remedy}", UnreliableWarning, stacklevel=2)
         labels = labels.astype(np.int32)

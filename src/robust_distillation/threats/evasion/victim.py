@@ -141,7 +141,10 @@ class Victim:
         specs = tuple(tf.TensorSpec((None, *tensor.shape[1:])[: tensor.shape.rank], tensor.dtype) for tensor in tensors)
         if (key, specs) not in self._graphs:
             self._graphs[key, specs] = tf.function(function, input_signature=specs)
-        return self._graphs[key, specs](*tensors)
+        try:
+            return self._graphs[key, specs](*tensors)
+        except InputError as error:  # which TensorFlow wraps in the lines of code that led there
+            raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
 
     def predict_logits(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return logits / temperature, float32 (N, K), as attacks see them, in batches.
@@ -169,15 +172,19 @@ class Victim:
         """Return the rows of each batch."""
         return [slice(first, first + self.batch_size) for first in range(0, count, self.batch_size)]
 
-    def check(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Look at the outputs on a few images, once.
+    def check(self, images: np.ndarray, labels: np.ndarray, name: str = "labels") -> None:
+        """Look at the outputs on a few images, once, and at the labels, which go by `name`.
 
         Raises:
-            InputError: the outputs are not finite, not (N, K), or a label is no class.
+            InputError: the model takes images of another shape, its outputs are not finite or not (N, K), or a label is
+                no class.
 
         Warns:
             UnreliableWarning: the outputs look like probabilities.
         """
+        takes = getattr(self.model, "input_shape", images.shape)
+        if len(takes) != 4 or any(size not in (None, given) for size, given in zip(takes, images.shape, strict=True)):
+            raise InputError(f"images must have the shape (N, H, W, C) of the model, {takes}. Received: {images.shape}")
         if not self.n_classes and len(images):
             outputs = np.asarray(self.model(tf.constant(images[:16])))
             if outputs.ndim != 2 or len(outputs) != len(images[:16]):
@@ -194,7 +201,7 @@ class Victim:
             self.n_classes = outputs.shape[1]
         if len(labels) and (labels.min() < 0 or labels.max() >= self.n_classes):
             raise InputError(
-                f"labels must lie in 0 to {self.n_classes - 1}, the classes of the model. "
+                f"{name} must lie in 0 to {self.n_classes - 1}, the classes of the model. "
                 f"Received: {labels.min()} to {labels.max()}"
             )
 
