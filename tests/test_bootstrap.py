@@ -1,14 +1,40 @@
 import ast
 import importlib.util
 import os
+import re
 import stat
 import subprocess
 import sys
+import threading
+import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "bootstrap.py"
+
+LOCK = """\
+tzdata==2026.1 \\
+    --hash=sha256:aa
+    # via pandas
+uv==0.13.8 ; python_full_version < '3.13' \\
+    --hash=sha256:bb \\
+    --hash=sha256:cc
+    # via robust-distillation (pyproject.toml)
+uvicorn==0.54.0 \\
+    --hash=sha256:dd
+"""
+PIP_SETTINGS = """\
+:env:.index-url='https://env.example/simple'
+:env:.timeout='180'
+global.cert='/etc/ca.crt'
+global.extra-index-url='https://one.example/simple\\nhttps://two.example/simple'
+global.find-links='/wheels /more'
+global.index-url='https://global.example/simple'
+global.no-color='true'
+install.index-url='https://install.example/simple'
+"""
 
 AS_OLD_PYTHON = """
 import runpy, sys
@@ -23,7 +49,7 @@ def bootstrap(tmp_path):
     """The script as a module of a repository that lies in a temporary folder."""
     copy = tmp_path / "bootstrap.py"
     copy.write_text(SOURCE.read_text())
-    (tmp_path / "requirements.lock").write_text("lock")
+    (tmp_path / "requirements.lock").write_text(LOCK)
     (tmp_path / "pyproject.toml").write_text("settings")
     (tmp_path / ".git").mkdir()
     spec = importlib.util.spec_from_file_location("bootstrap", copy)
@@ -37,7 +63,7 @@ def steps(bootstrap, monkeypatch):
     """What set-up would call; the first step makes an interpreter that runs."""
     called = []
 
-    def call(command, **streams):
+    def call(command, *_, **__):
         if list(command[1:]) == ["-c", ""]:
             return 0 if Path(command[0]).exists() else 1
         called.append(command)
@@ -47,6 +73,8 @@ def steps(bootstrap, monkeypatch):
         return 0
 
     monkeypatch.setattr(subprocess, "call", call)
+    monkeypatch.setattr(subprocess, "check_output", lambda _: PIP_SETTINGS.encode())
+    monkeypatch.setattr(bootstrap, "call_uv", call)
     return called
 
 
@@ -111,36 +139,115 @@ def test_an_unpacked_archive_is_refused(bootstrap, tmp_path):
 
 def test_set_up_installs_by_hash_and_only_once(bootstrap, steps):
     bootstrap.set_up()
-    assert len(steps) == 3
-    assert {"--require-hashes", "--no-deps"} <= set(steps[1])
-    assert {"--editable", "--no-deps", "--no-build-isolation"} <= set(steps[2])
+    venv, uv, packages, project = steps
+    assert "--clear" in venv
+    assert {"--require-hashes", "--no-deps", bootstrap.UV_PIN} <= set(uv)
+    assert packages[0] == project[0] == bootstrap.UV
+    assert {"sync", "--require-hashes", "--compile-bytecode", bootstrap.LOCK} <= set(packages)
+    assert {"--editable", "--no-deps", "--no-build-isolation"} <= set(project)
     bootstrap.set_up()
-    assert len(steps) == 3
+    assert len(steps) == 4
+
+
+def test_pip_installs_uv_alone_by_its_hashes(bootstrap, steps):
+    bootstrap.set_up()
+    pinned = Path(bootstrap.UV_PIN).read_text()
+    assert pinned == "".join(LOCK.splitlines(keepends=True)[3:6])
+
+
+def test_the_lock_pins_uv_by_hash(bootstrap, tmp_path):
+    (tmp_path / "requirements.lock").write_text((SOURCE.parent / "requirements.lock").read_text())
+    (tmp_path / ".venv").mkdir()
+    bootstrap.pin_uv()
+    assert re.fullmatch(r"uv==\S+.*(\\\n    --hash=sha256:[0-9a-f]{64} ?)+\n", Path(bootstrap.UV_PIN).read_text())
+
+
+def test_uv_gets_the_settings_of_pip(bootstrap):
+    assert bootstrap.uv_settings(PIP_SETTINGS) == {
+        "UV_DEFAULT_INDEX": "https://env.example/simple",
+        "UV_HTTP_TIMEOUT": "180",
+        "UV_INDEX": "https://one.example/simple https://two.example/simple",
+        "UV_FIND_LINKS": "/wheels,/more",
+        "SSL_CERT_FILE": "/etc/ca.crt",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
+
+
+def test_settings_of_uv_itself_are_kept(bootstrap, steps, monkeypatch):
+    given = {}
+    monkeypatch.setattr(bootstrap, "call_uv", lambda _, environment: given.update(environment) or 0)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example/simple")
+    bootstrap.set_up()
+    assert given["UV_DEFAULT_INDEX"] == "https://own.example/simple"
+    assert given["UV_FIND_LINKS"] == "/wheels,/more"
+
+
+def test_what_pip_is_set_to_reaches_uv(bootstrap, tmp_path, monkeypatch):
+    """With the real pip and uv: an index that lies in a folder, as only pip was told, has what uv installs."""
+    index = tmp_path / "index/tiny"
+    index.mkdir(parents=True)
+    wheel = index / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny.py", "")
+        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("tiny-1.0.dist-info/RECORD", "tiny.py,,\n")
+    (index / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    (tmp_path / "pip.conf").write_text(f"[global]\nindex-url = {index.parent.as_uri()}\n")
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    listed = subprocess.check_output([sys.executable, "-m", "pip", "config", "list"], text=True)
+    environment = os.environ | bootstrap.uv_settings(listed) | {"UV_CACHE_DIR": str(tmp_path / "cache")}
+    uv = Path(sys.executable).with_name("uv")
+    target = tmp_path / "site"
+    command = [uv, "pip", "install", "--python", sys.executable, "--target", target, "tiny"]
+    assert bootstrap.call_uv(command, environment) == 0
+    assert (target / "tiny.py").exists()
+
+
+def test_the_list_of_packages_is_not_shown_and_all_else_is(bootstrap, tmp_path):
+    said = [b"Resolved 2 pack", b"ages\n", b" \x1b[32m+\x1b[39m absl", b"-py==2.5.1\n + numpy==1.26.4\n", b" done\n"]
+    source, target = os.pipe()
+    shown = os.open(tmp_path / "shown", os.O_CREAT | os.O_WRONLY)
+
+    def speak():
+        for piece in said:
+            os.write(target, piece)
+            time.sleep(0.01)  # so that each piece is read alone
+        os.close(target)
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    bootstrap.relay(source, shown)
+    speaker.join()
+    assert (tmp_path / "shown").read_bytes() == b"Resolved 2 packages\n done\n"
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "pyproject.toml"])
 def test_a_changed_lock_or_setting_sets_up_afresh(bootstrap, steps, tmp_path, name):
     bootstrap.set_up()
-    (tmp_path / name).write_text("changed")
+    (tmp_path / name).write_text(LOCK + "changed")
     bootstrap.set_up()
-    assert len(steps) == 6
-    assert "--clear" in steps[3]
+    assert len(steps) == 8
+    assert "--clear" in steps[4]
 
 
 def test_an_environment_that_no_longer_runs_is_set_up_afresh(bootstrap, steps):
     bootstrap.set_up()
     Path(bootstrap.PYTHON).unlink()
     bootstrap.set_up()
-    assert len(steps) == 6
+    assert len(steps) == 8
 
 
 def test_a_set_up_that_failed_or_was_killed_is_done_again(bootstrap, steps, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(subprocess, "call", lambda command: 1 if "--require-hashes" in command else 0)
+        patch.setattr(bootstrap, "call_uv", lambda command, _: 1)
         with pytest.raises(SystemExit, match=r"error: set-up stopped at .*requirements\.lock"):
             bootstrap.set_up()
+    steps.clear()
     bootstrap.set_up()
-    assert len(steps) == 3
+    assert len(steps) == 4
 
 
 def test_the_tests_run_last_and_their_status_wins(bootstrap, monkeypatch):
