@@ -41,7 +41,7 @@ def by_uv(folder: Path, environment: dict[str, str]) -> None:
     """Install as bootstrap.py does."""
     subprocess.run(
         [sys.executable, "-c", "import bootstrap; bootstrap.set_up()"], cwd=folder, env=environment, check=True
-    )  # noqa: S603
+    )
 
 
 def measure(install: Callable[[Path, dict[str, str]], None]) -> dict[str, float]:
