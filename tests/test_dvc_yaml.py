@@ -19,7 +19,9 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 TRACKING = PACKAGE / "tracking"
 SERVED = TRACKING / "serving.py"
 # What moves files and logs, and changes no result.
-PLUMBING = {PACKAGE / f"{name}.py" for name in ("cli", "errors", "files", "params", "paths", "workspace")}
+PLUMBING = {
+    PACKAGE / f"{name}.py" for name in ("cli", "errors", "files", "params", "paths", "progress", "quiet", "workspace")
+}
 PLUMBING |= {PACKAGE / "stages/results.py", *(TRACKING / f"{name}.py" for name in ("promotion", "runs", "store"))}
 
 Chain = tuple[str, ...]

@@ -59,14 +59,17 @@ def stage(name: str) -> None:
     from robust_distillation.files import write_json
     from robust_distillation.params import load_params
     from robust_distillation.paths import TIMINGS
+    from robust_distillation.quiet import stderr_held_back
     from robust_distillation.tracking.runs import stage_run
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     start = time.monotonic()
     params = load_params()
+    with stderr_held_back():
+        module = import_module(f"robust_distillation.stages.{name}")
     with stage_run(name, params):
-        import_module(f"robust_distillation.stages.{name}").main(params)
+        module.main(params)
     write_json(TIMINGS / f"{name}.json", {"seconds": round(time.monotonic() - start, 1)})
 
 

@@ -61,8 +61,9 @@ section = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid")
 
 @section
 class Synthetic:
-    """How many synthetic signs to draw."""
+    """Which synthetic signs to draw, and how many."""
 
+    classes: Literal["used", "all"]
     tracks_per_class: Count
     frames_per_track: Count
     test_per_class: Count

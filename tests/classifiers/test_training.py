@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 
 from robust_distillation.classifiers.architectures import ARCHITECTURES
-from robust_distillation.classifiers.training import evaluate, one_hot, predict_logits, train_classifier
+from robust_distillation.classifiers.training import (
+    evaluate,
+    one_hot,
+    predict_logits,
+    shuffled_batches,
+    train_classifier,
+)
 from robust_distillation.params import Training
 
 
@@ -27,6 +33,20 @@ def test_training_learns_at_a_high_temperature_and_repeats(problem):
     assert history["val_accuracy"][-1] > 0.9
     for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_every_epoch_has_each_row_once_with_its_target_in_an_order_of_its_own():
+    images = np.arange(50, dtype=np.float32)
+    first, again = (shuffled_batches((images, 2 * images), 16, seed=3) for _ in range(2))
+    orders = []
+    for batches in (first, first, again):
+        sizes, rows = zip(*((len(image), image) for image, target in batches.as_numpy_iterator()), strict=True)
+        assert sizes == (16, 16, 16, 2)
+        orders.append(np.concatenate(rows))
+        assert sorted(orders[-1]) == images.tolist()
+    assert all((target == 2 * image).all() for image, target in first.as_numpy_iterator())
+    assert not np.array_equal(orders[0], orders[1])
+    np.testing.assert_array_equal(orders[0], orders[2])
 
 
 def test_evaluate_divides_logits_by_the_temperature(problem):

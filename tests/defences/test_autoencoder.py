@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from robust_distillation.defences.autoencoder import (
-    FlippedPairs,
     Hyperparameters,
     adversarial_pairs,
     build_autoencoder,
+    flipped_batches,
     gaussian_pairs,
     join,
     mean_squared_error,
@@ -77,17 +77,31 @@ def test_gaussian_pairs_have_the_noise_asked_for(features):
     assert np.std((distorted - clean)[inside]) == pytest.approx(0.12, abs=0.01)
 
 
-def test_flips_turn_both_images_of_a_pair_alike_and_repeat():
-    clean = np.random.default_rng(0).random((20, 6, 6, 3), dtype=np.float32)
-    first, again = (FlippedPairs((clean + 1, clean), 8, seed=1) for _ in range(2))
-    assert len(first) == 3
-    for index in range(3):
-        distorted, target = first[index]
+def symmetries(image):
+    turned = [np.rot90(image, turns) for turns in range(4)]
+    return [*turned, *(each[:, ::-1] for each in turned)]
+
+
+@pytest.mark.parametrize(("shape", "count"), [((6, 6, 3), 8), ((4, 6, 3), 4)])
+def test_flips_turn_both_images_of_a_pair_alike_and_use_every_symmetry(shape, count):
+    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    clean = np.repeat(image[None], 100, axis=0)
+    batches = list(flipped_batches((clean + 1, clean), 32, seed=1).as_numpy_iterator())
+    assert [len(batch[0]) for batch in batches] == [32, 32, 32, 4]
+    seen = set()
+    for distorted, target in batches:
         np.testing.assert_array_equal(distorted, target + 1)
-        np.testing.assert_array_equal(target, again[index][1])
-    before = first[0][1]
-    first.on_epoch_end()
-    assert not np.array_equal(before, first[0][1])
+        seen |= {one.tobytes() for one in target}
+    assert seen == {one.tobytes() for one in symmetries(image) if one.shape == shape}
+    assert len(seen) == count
+
+
+def test_epochs_draw_anew_and_a_seed_draws_the_same():
+    clean = np.random.default_rng(0).random((20, 6, 6, 3), dtype=np.float32)
+    first, again = (flipped_batches((clean + 1, clean), 8, seed=1) for _ in range(2))
+    epochs = [[np.concatenate([target for _, target in batches]) for _ in range(2)] for batches in (first, again)]
+    np.testing.assert_array_equal(epochs[0], epochs[1])
+    assert not np.array_equal(*epochs[0])
 
 
 def test_the_score_is_the_mean_squared_error_and_alibi_detect_agrees(problem, trained):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from robust_distillation.dataset import download as downloads
-from robust_distillation.dataset.archives import ARCHIVES
+from robust_distillation.dataset.archives import ARCHIVES, list_test, list_training
 from robust_distillation.errors import InputError
 from robust_distillation.stages import fetch
 from robust_distillation.workspace import main_root
@@ -22,9 +22,10 @@ def repository(tmp_path, monkeypatch):
     return tmp_path / "repo"
 
 
-def params(source="gtsrb", archives=None):
-    drawn = SimpleNamespace(tracks_per_class=1, frames_per_track=2, test_per_class=3, seed=4)
-    return SimpleNamespace(data=SimpleNamespace(source=source, archives=archives, synthetic=drawn))
+def params(source="gtsrb", archives=None, drawn="used"):
+    drawn = SimpleNamespace(classes=drawn, tracks_per_class=1, frames_per_track=2, test_per_class=3, seed=4)
+    data = SimpleNamespace(source=source, archives=archives, synthetic=drawn)
+    return SimpleNamespace(data=data, dataset=SimpleNamespace(classes=[3, 14]))
 
 
 def assert_fetched(folder):
@@ -35,6 +36,13 @@ def assert_fetched(folder):
 def write_sums(folder, digest):
     lines = [f"{digest((folder / name).read_bytes()).hexdigest()}  {name}" for name in ARCHIVES]
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(("drawn", "classes"), [("used", [3, 14]), ("all", list(range(43)))])
+def test_signs_are_drawn_of_the_classes_in_use_or_of_all(repository, drawn, classes):
+    fetch.main(params(source="synthetic", drawn=drawn))
+    for records in (list_training(fetch.RAW), list_test(fetch.RAW)):
+        assert sorted({record.label for record in records}) == classes
 
 
 def test_main_root_from_the_repository_and_from_a_copy(repository, monkeypatch):

@@ -1,5 +1,6 @@
 """Training a classifier at a softmax temperature, the same way for attacker and defender."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,8 +11,12 @@ from tqdm.keras import TqdmCallback
 
 from robust_distillation.classifiers.architectures import ARCHITECTURES
 from robust_distillation.params import Training
+from robust_distillation.progress import Bar
 
 History = dict[str, list[float]]
+
+STEPS_AT_ONCE = 16  # gradient steps between two returns to Python, which cost more than a step on small images
+PREDICTED_AT_ONCE = 256  # images
 
 
 def seed_everything(seed: int) -> None:
@@ -49,17 +54,27 @@ def train_classifier(
         optimizer=keras.optimizers.Adam(settings.learning_rate),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        steps_per_execution=STEPS_AT_ONCE,
     )
     history = trainer.fit(
-        images,
-        targets,
-        batch_size=settings.batch_size,
+        shuffled_batches((images, targets), settings.batch_size, settings.seed),
         epochs=settings.epochs,
         validation_data=validation,
+        validation_batch_size=PREDICTED_AT_ONCE,
         verbose=0,
-        callbacks=[TqdmCallback(verbose=0, desc=model.name)],
+        callbacks=[TqdmCallback(verbose=0, desc=f"training {model.name}", tqdm_class=Bar)],
     )
     return model, history.history
+
+
+def shuffled_batches(arrays: Sequence[np.ndarray], batch_size: int, seed: int) -> tf.data.Dataset:
+    """Return batches of the rows of several arrays (N, ...) side by side, in an order that each epoch draws anew.
+
+    The orders depend on the seed alone. The last batch of an epoch holds what is left.
+    """
+    whole = [tf.constant(array) for array in arrays]
+    rows = tf.data.Dataset.range(len(arrays[0])).shuffle(len(arrays[0]), seed=seed).batch(batch_size)
+    return rows.map(lambda chosen: tuple(tf.gather(array, chosen) for array in whole)).prefetch(STEPS_AT_ONCE)
 
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -67,7 +82,7 @@ def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
     return np.eye(n_classes, dtype=np.float32)[labels]
 
 
-def predict_logits(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+def predict_logits(model: keras.Model, images: np.ndarray, batch_size: int = PREDICTED_AT_ONCE) -> np.ndarray:
     """Return logits (N, K) of float32 images (N, H, W, C) in [0, 1]."""
     return model.predict(images, batch_size=batch_size, verbose=0)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from tqdm import tqdm
 
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.files import replacing
 from robust_distillation.params import Validate
+from robust_distillation.progress import Bar
 
 if TYPE_CHECKING:
     import great_expectations as gx
@@ -86,7 +86,7 @@ def _rows(split: str, images: ImageSet) -> pd.DataFrame:
 
     pixels = [
         (int(image.min()), int(image.max()), float(image.mean()), float(image.std()), hashlib.sha256(image).hexdigest())
-        for image in tqdm(np.ascontiguousarray(images.features), desc=f"describe {split}", unit="image")
+        for image in Bar(np.ascontiguousarray(images.features), desc=f"describe {split}", unit="image")
     ]
     known = pd.DataFrame({"split": split, "id": images.ids, "label": images.labels, "track": images.tracks})
     boxes = pd.DataFrame(np.hstack([images.sizes, images.coords]), columns=["width", "height", "x1", "y1", "x2", "y2"])

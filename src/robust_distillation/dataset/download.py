@@ -5,10 +5,10 @@ from pathlib import Path
 
 import requests
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
-from tqdm import tqdm
 
 from robust_distillation.dataset.archives import TEST_IMAGES, TEST_LABELS, TRAINING_IMAGES
 from robust_distillation.errors import InputError
+from robust_distillation.progress import Bar
 
 OFFICIAL_URL = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
 OFFICIAL_MD5 = {
@@ -90,7 +90,7 @@ def _fetch_rest(url: str, part: Path) -> None:
         total = start + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
         with (
             part.open("ab" if goes_on else "wb") as handle,
-            tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True) as bar,
+            Bar(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True) as bar,
         ):
             for block in response.iter_content(BLOCK):
                 handle.write(block)

@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, cpu_count, delayed
 from PIL import Image
-from tqdm import tqdm
 
 from robust_distillation.dataset import archives, udacity
 from robust_distillation.dataset.archives import Record
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.dataset.signs import sign_name
+from robust_distillation.dataset.signs import resolve_classes, sign_name
 from robust_distillation.dataset.splitting import (
     Counts,
     choose_evenly,
@@ -30,6 +29,7 @@ from robust_distillation.dataset.splitting import (
 )
 from robust_distillation.errors import InputError
 from robust_distillation.files import replacing, write_json
+from robust_distillation.progress import Bar
 
 SETS = ("train", "validate", "test", "trusted")
 # A shard opens the archives anew, which costs as much as a thousand images; a process of its own costs some more.
@@ -144,7 +144,7 @@ class DatasetGenerator:
             click.echo(NO_TRACKS, err=True)
             reader, split = udacity, split_untracked
         listed, test = reader.list_training(raw_folder), reader.list_test(raw_folder)
-        classes = self._resolve_classes(sorted({record.label for record in listed}))
+        classes = resolve_classes(self.n_classes, sorted({record.label for record in listed}))
         training, duplicates = drop_duplicates(
             [record for record in listed if record.label in classes], test, reader.read_files
         )
@@ -188,25 +188,11 @@ class DatasetGenerator:
             delayed(_read_shard)(records[shard], reader, self.image_size, self.colour, self.crop_to_roi)
             for shard in shards
         )
-        with tqdm(total=len(records), desc="images", unit="image") as bar:
+        with Bar(total=len(records), desc="images", unit="image") as bar:
             for shard, part in zip(shards, parts, strict=True):
                 features[shard] = part
                 bar.update(len(part))
         return features
-
-    def _resolve_classes(self, available: list[int]) -> list[int]:
-        if self.n_classes == "all":
-            return available
-        if isinstance(self.n_classes, int):
-            if not 1 <= self.n_classes <= len(available):
-                raise InputError(f"classes: asked for {self.n_classes}, the data hold 1 to {len(available)} classes")
-            return available[: self.n_classes]
-        classes = sorted(set(self.n_classes))
-        if not classes or len(classes) < len(self.n_classes):
-            raise InputError(f"classes: must list each id once. Received: {list(self.n_classes)}")
-        if missing := sorted(set(classes) - set(available)):
-            raise InputError(f"classes: the data hold no class {missing[0]}; they hold {available}")
-        return classes
 
     def _describe(
         self,

@@ -1,4 +1,9 @@
-"""The 43 signs of GTSRB by class id."""
+"""The 43 signs of GTSRB by class id, and how a part of them is asked for."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from robust_distillation.errors import InputError
 
 SIGNS = (
     "Speed limit (20km/h)",
@@ -50,3 +55,27 @@ SIGNS = (
 def sign_name(class_id: int) -> str:
     """The sign's English name; `Class 43` and so on for an id that GTSRB does not have."""
     return SIGNS[class_id] if class_id < len(SIGNS) else f"Class {class_id}"
+
+
+def resolve_classes(asked: int | Sequence[int] | Literal["all"], available: Sequence[int]) -> list[int]:
+    """Return the class ids, ascending, that are asked for.
+
+    Args:
+        asked: how many of the first, which ids, or all.
+        available: the ids that there are, ascending.
+
+    Raises:
+        InputError: there are not as many, there is no such id, or an id is listed twice.
+    """
+    if asked == "all":
+        return list(available)
+    if isinstance(asked, int):
+        if not 1 <= asked <= len(available):
+            raise InputError(f"classes: asked for {asked}, the data hold 1 to {len(available)} classes")
+        return list(available[:asked])
+    classes = sorted(set(asked))
+    if not classes or len(classes) < len(asked):
+        raise InputError(f"classes: must list each id once. Received: {list(asked)}")
+    if missing := sorted(set(classes) - set(available)):
+        raise InputError(f"classes: the data hold no class {missing[0]}; they hold {list(available)}")
+    return classes

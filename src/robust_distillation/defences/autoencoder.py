@@ -6,9 +6,16 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
-from robust_distillation.classifiers.training import History, seed_everything
+from robust_distillation.classifiers.training import (
+    PREDICTED_AT_ONCE,
+    STEPS_AT_ONCE,
+    History,
+    seed_everything,
+    shuffled_batches,
+)
 from robust_distillation.params import Autoencoder, format_epsilon
 from robust_distillation.threats.evasion.sign import craft
 from robust_distillation.threats.evasion.victim import Model
@@ -63,7 +70,7 @@ def build_autoencoder(shape: tuple[int, ...], chosen: Hyperparameters) -> keras.
         "adam": lambda: keras.optimizers.Adam(chosen.learning_rate),
         "sgd": lambda: keras.optimizers.SGD(chosen.learning_rate, momentum=0.9, nesterov=True),
     }
-    model.compile(optimizer=optimizers[chosen.optimizer](), loss="mse")
+    model.compile(optimizer=optimizers[chosen.optimizer](), loss="mse", steps_per_execution=STEPS_AT_ONCE)
     return model
 
 
@@ -116,45 +123,26 @@ def join(pairs: dict[str, Pairs]) -> Pairs:
     return np.concatenate([x for x, _ in pairs.values()]), np.concatenate([y for _, y in pairs.values()])
 
 
-class FlippedPairs(keras.utils.PyDataset):
-    """Shuffled batches of pairs, each pair flipped and turned at random.
+def flipped_batches(pairs: Pairs, batch_size: int, seed: int) -> tf.data.Dataset:
+    """Return shuffled batches of pairs, each pair flipped and turned at random, otherwise in every epoch.
 
-    A reconstruction does not depend on what a sign means, so all eight symmetries of the square are legal here.
-    The draws depend on seed, epoch and batch alone.
+    A reconstruction does not depend on what a sign means, so all eight symmetries of the square are legal here, and the
+    four of the rectangle where an image is none. The draws depend on the seed alone.
     """
+    height, width = pairs[0].shape[1:3]
 
-    def __init__(self, pairs: Pairs, batch_size: int, seed: int) -> None:
-        super().__init__()
-        self._pairs = pairs
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = 0
-        self._order = self._shuffle()
-
-    def __len__(self) -> int:
-        return -(-len(self._pairs[0]) // self._batch_size)
-
-    def __getitem__(self, index: int) -> Pairs:
-        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        turns, flips = np.random.default_rng([self._seed, self._epoch, index]).integers([[4], [2]], size=(2, len(rows)))
-        distorted, clean = (
-            np.stack([_symmetry(*item) for item in zip(part[rows], turns, flips, strict=True)]) for part in self._pairs
-        )
+    def flip(batch: Pairs, draw: tf.Tensor) -> Pairs:
+        stacked = tf.concat(batch, axis=-1)
+        coins = tf.random.stateless_uniform((3, tf.shape(stacked)[0], 1, 1, 1), (seed, draw)) < 0.5
+        stacked = tf.where(coins[0], tf.reverse(stacked, [1]), stacked)
+        stacked = tf.where(coins[1], tf.reverse(stacked, [2]), stacked)
+        if height == width:
+            stacked = tf.where(coins[2], tf.transpose(stacked, (0, 2, 1, 3)), stacked)
+        distorted, clean = tf.split(stacked, 2, axis=-1)
         return distorted, clean
 
-    def on_epoch_end(self) -> None:
-        """Draw anew in the next epoch."""
-        self._epoch += 1
-        self._order = self._shuffle()
-
-    def _shuffle(self) -> np.ndarray:
-        return np.random.default_rng([self._seed, self._epoch]).permutation(len(self._pairs[0]))
-
-
-def _symmetry(image: np.ndarray, turns: int, flip: int) -> np.ndarray:
-    square = image.shape[0] == image.shape[1]
-    turned = np.rot90(image, turns if square else 2 * turns)
-    return turned[:, ::-1] if flip else turned
+    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    return tf.data.Dataset.zip(shuffled_batches(pairs, batch_size, seed), draws).map(flip).prefetch(STEPS_AT_ONCE)
 
 
 def fit_autoencoder(
@@ -185,8 +173,14 @@ def fit_autoencoder(
     """
     if patience is not None:
         callbacks = [*callbacks, keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)]
-    batches = FlippedPairs(pairs, batch_size, seed)
-    return model.fit(batches, validation_data=validation, epochs=epochs, verbose=0, callbacks=callbacks).history
+    return model.fit(
+        flipped_batches(pairs, batch_size, seed),
+        validation_data=validation,
+        validation_batch_size=PREDICTED_AT_ONCE,
+        epochs=epochs,
+        verbose=0,
+        callbacks=callbacks,
+    ).history
 
 
 def train_autoencoder(
@@ -214,6 +208,6 @@ def mean_squared_error(model: keras.Model, pairs: Pairs) -> float:
     return float(np.mean(np.square(reconstruct(model, distorted) - clean), dtype=np.float64))
 
 
-def reconstruct(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+def reconstruct(model: keras.Model, images: np.ndarray, batch_size: int = PREDICTED_AT_ONCE) -> np.ndarray:
     """Return the reconstructions of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
     return model.predict(images, batch_size=batch_size, verbose=0)

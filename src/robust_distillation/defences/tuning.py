@@ -24,7 +24,7 @@ class _Search:
         self._settings, self._batch_size = settings, batch_size
         self._pairs, self._validation, self._record = pairs, validation, record
 
-    def run_trial(self, trial: Any, *_: Any, **__: Any) -> list[float]:
+    def run_trial(self, trial: Any, *_: Any, **__: Any) -> float:
         values = trial.hyperparameters.values
         epochs = values.get("tuner/epochs", self._settings.epochs)
         chosen = Hyperparameters(**{key: values[key] for key in Hyperparameters.__annotations__})
@@ -42,7 +42,7 @@ class _Search:
                 callbacks=[keras.callbacks.TerminateOnNaN()],
             )
             finish(history)
-        return history["val_loss"]
+        return min(history["val_loss"])  # keras-tuner takes the mean of a list
 
 
 class _Bayesian(_Search, keras_tuner.BayesianOptimization):

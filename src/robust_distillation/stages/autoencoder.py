@@ -17,6 +17,7 @@ from robust_distillation.defences.autoencoder import (
 from robust_distillation.files import read_json
 from robust_distillation.params import Params
 from robust_distillation.paths import AUTOENCODER, HYPERPARAMETERS, PROBE, TEST
+from robust_distillation.progress import Bar
 from robust_distillation.stages.pairs import training_pairs
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
 
@@ -25,7 +26,8 @@ def main(params: Params) -> None:
     """Train afresh (the search keeps no weights), then measure the error on clean and on distorted test images."""
     chosen = Hyperparameters(**read_json(HYPERPARAMETERS))
     pairs, validation = training_pairs(params)
-    model, history = train_autoencoder(chosen, pairs, validation, params.autoencoder, [TqdmCallback(verbose=0)])
+    bars = [TqdmCallback(verbose=0, desc="training autoencoder", tqdm_class=Bar)]
+    model, history = train_autoencoder(chosen, pairs, validation, params.autoencoder, bars)
     save_model(model, AUTOENCODER)
     report_curve("autoencoder", history)
     report_figure("autoencoder_curves", learning_curves(history, "autoencoder"))

@@ -5,15 +5,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from robust_distillation.dataset.archives import ARCHIVES
 from robust_distillation.dataset.download import OFFICIAL_MD5, OFFICIAL_URL, download, file_digest
+from robust_distillation.dataset.signs import SIGNS, resolve_classes
 from robust_distillation.dataset.udacity import PICKLES, find_pickles, load_pickled
 from robust_distillation.errors import InputError
 from robust_distillation.files import replacing
 from robust_distillation.params import Params
 from robust_distillation.paths import RAW
+from robust_distillation.progress import Bar
 from robust_distillation.workspace import main_root
 
 DOWNLOADS = Path("data/downloads")
@@ -33,8 +34,10 @@ def main(params: Params) -> None:
             from robust_distillation.dataset.synthetic import draw_archives
 
             drawn = data.synthetic
+            every = range(len(SIGNS))
             draw_archives(
                 folder,
+                classes=every if drawn.classes == "all" else resolve_classes(params.dataset.classes, every),
                 tracks_per_class=drawn.tracks_per_class,
                 frames_per_track=drawn.frames_per_track,
                 test_per_class=drawn.test_per_class,
@@ -85,7 +88,7 @@ def copy_archives(source: Path, folder: Path) -> None:
         InputError: an archive is missing, or is not the one that SHA256SUMS lists.
     """
     sums = _read_sums(source / SUMS)
-    for name in tqdm(ARCHIVES, desc="archives", unit="file"):
+    for name in Bar(ARCHIVES, desc="archives", unit="file"):
         if not (source / name).is_file():
             raise InputError(
                 f"{source / name}: not found; put it there, or set data.archives to the folder that has it"
@@ -100,7 +103,7 @@ def copy_pickles(source: Path, folder: Path) -> None:
         InputError: a pickle is missing, is not the one that SHA256SUMS lists, or is refused.
     """
     sums = _read_sums(source / SUMS)
-    for name, path in tqdm(find_pickles(source).items(), desc="pickles", unit="file"):
+    for name, path in Bar(find_pickles(source).items(), desc="pickles", unit="file"):
         _copy(path, folder / name, sums)
         load_pickled(path)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import mlflow
 import numpy as np
-from tqdm import tqdm
 
 from robust_distillation.classifiers.storage import save_model
 from robust_distillation.classifiers.training import one_hot, train_classifier
@@ -16,6 +15,7 @@ from robust_distillation.defences.tuning import tune_autoencoder
 from robust_distillation.files import read_json, write_json
 from robust_distillation.params import Params
 from robust_distillation.paths import CLASSES, HYPERPARAMETERS, POISONED, PROBE, TRUSTED, VALIDATE
+from robust_distillation.progress import Bar
 from robust_distillation.stages.pairs import training_pairs
 from robust_distillation.stages.results import report_metrics
 
@@ -34,7 +34,8 @@ def main(params: Params) -> None:
 
     pairs, validation = training_pairs(params)
     losses: list[float] = []
-    with tqdm(desc="tuning", unit="trial") as bar:
+    total = params.tune.max_trials if params.tune.algorithm == "bayesian" else None  # Hyperband's schedule is its own
+    with Bar(total=total, desc="tuning", unit="trial") as bar:
 
         @contextmanager
         def record(trial: str, chosen: dict[str, Any]) -> Iterator[Callable[[dict[str, list[float]]], None]]:

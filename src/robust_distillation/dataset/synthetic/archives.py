@@ -1,30 +1,39 @@
 """Synthetic photographs in the official archives' names and layout."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from robust_distillation.dataset.synthetic.faces import FACES
 from robust_distillation.dataset.synthetic.render import Photograph, Track
+from robust_distillation.progress import Bar
 
 TRAINING, TEST = range(2)
 COLUMNS = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2"
 
 
 def draw_archives(
-    folder: Path, *, tracks_per_class: int, frames_per_track: int, test_per_class: int, seed: int, jobs: int = -1
+    folder: Path,
+    *,
+    classes: Sequence[int] = range(len(FACES)),
+    tracks_per_class: int,
+    frames_per_track: int,
+    test_per_class: int,
+    seed: int,
+    jobs: int = -1,
 ) -> None:
-    """Draw synthetic signs of all 43 classes and write them as the three official GTSRB archives.
+    """Draw synthetic signs and write them as the three official GTSRB archives.
 
     Each training track is one physical sign that is approached over its frames; each test image is a sign of its own,
     and the test set is shuffled. The same arguments give the same bytes, whatever `jobs` is.
 
     Args:
         folder: receives the three zip files; created if missing.
+        classes: ids of the signs to draw, ascending; all 43 by default.
         tracks_per_class: training signs of each class, at least 1.
         frames_per_track: images of each training sign, at least 1.
         test_per_class: test images of each class, at least 1.
@@ -35,14 +44,15 @@ def draw_archives(
     _write_training(
         folder / "GTSRB_Final_Training_Images.zip",
         _in_parallel(
-            [(seed, TRAINING, class_id, track) for class_id in range(len(FACES)) for track in range(tracks_per_class)],
+            [(seed, TRAINING, class_id, track) for class_id in classes for track in range(tracks_per_class)],
             np.linspace(0, 1, frames_per_track).tolist(),
             jobs,
             "drawing training signs",
         ),
+        classes,
         tracks_per_class,
     )
-    labels = np.random.default_rng([seed, TEST]).permutation(np.repeat(np.arange(len(FACES)), test_per_class)).tolist()
+    labels = np.random.default_rng([seed, TEST]).permutation(np.repeat(classes, test_per_class)).tolist()
     photographs = _in_parallel(
         [(seed, TEST, class_id, number) for number, class_id in enumerate(labels)], None, jobs, "drawing test signs"
     )
@@ -55,7 +65,7 @@ def _in_parallel(
     """The photographs of each track, in order."""
     work = (delayed(photograph_track)(track, approaches) for track in tracks)
     done = Parallel(n_jobs=jobs, return_as="generator")(work)
-    return iter(tqdm(done, total=len(tracks), desc=title, unit="sign"))
+    return iter(Bar(done, total=len(tracks), desc=title, unit="sign"))
 
 
 def photograph_track(track: tuple[int, int, int, int], approaches: list[float] | None) -> list[Photograph]:
@@ -70,11 +80,12 @@ def photograph_track(track: tuple[int, int, int, int], approaches: list[float] |
     return [sign.photograph(approach) for approach in ([rng.random()] if approaches is None else approaches)]
 
 
-def _write_training(path: Path, tracks: Iterable[list[Photograph]], tracks_per_class: int) -> None:
+def _write_training(
+    path: Path, tracks: Iterable[list[Photograph]], classes: Sequence[int], tracks_per_class: int
+) -> None:
     with ZipFile(path, "w") as archive:
         rows: list[str] = []
-        for number, photographs in enumerate(tracks):
-            class_id, track = divmod(number, tracks_per_class)
+        for (class_id, track), photographs in zip(product(classes, range(tracks_per_class)), tracks, strict=True):
             images = f"GTSRB/Final_Training/Images/{class_id:05d}"
             for frame, photograph in enumerate(photographs):
                 name = f"{track:05d}_{frame:05d}.ppm"
