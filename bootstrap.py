@@ -182,7 +182,7 @@ def run():
         if status != 0:
             return status
     sys.stdout.write(
-        "metrics: reports/metrics   figures: reports/figures   data checks: reports/data_docs/index.html\n"
+        "results: .venv/bin/robust-distillation results\n"
         "runs and models: .venv/bin/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db\n"
     )
     return 0

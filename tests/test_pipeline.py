@@ -178,6 +178,13 @@ def test_every_stage_runs_and_leaves_its_outputs(pipeline):
     assert not missing
 
 
+def test_the_run_ends_with_its_results(pipeline):
+    _, printed = pipeline
+    assert all(
+        word in printed.rsplit("robust-distillation stage register", 1)[1] for word in ("Results", "defence", "8/255")
+    )
+
+
 def test_a_second_repro_does_nothing(clone):
     before = clone.outputs()
     printed = clone.run("dvc", "repro")

@@ -54,7 +54,8 @@ def main(debug: bool) -> None:
 
 @main.command()
 @click.argument("name", type=click.Choice(STAGES))
-def stage(name: str) -> None:
+@click.pass_context
+def stage(ctx: click.Context, name: str) -> None:
     """Run one stage of the pipeline in place, as `dvc repro` does."""
     from robust_distillation.files import write_json
     from robust_distillation.params import load_params
@@ -71,6 +72,19 @@ def stage(name: str) -> None:
     with stage_run(name, params):
         module.main(params)
     write_json(TIMINGS / f"{name}.json", {"seconds": round(time.monotonic() - start, 1)})
+    if name == STAGES[-1]:
+        ctx.invoke(results)
+
+
+@main.command()
+def results() -> None:
+    """Print what the last run here gave, and where to look further."""
+    from rich.console import Console
+
+    from robust_distillation.overview import overview
+    from robust_distillation.params import load_params
+
+    Console().print(overview(load_params()))
 
 
 @main.command()

@@ -59,8 +59,8 @@ def train_classifier(
     history = trainer.fit(
         shuffled_batches((images, targets), settings.batch_size, settings.seed),
         epochs=settings.epochs,
-        validation_data=validation,
-        validation_batch_size=PREDICTED_AT_ONCE,
+        validation_data=whole_batches(validation),
+        shuffle=False,  # the batches come shuffled
         verbose=0,
         callbacks=[TqdmCallback(verbose=0, desc=f"training {model.name}", tqdm_class=Bar)],
     )
@@ -75,6 +75,11 @@ def shuffled_batches(arrays: Sequence[np.ndarray], batch_size: int, seed: int) -
     whole = [tf.constant(array) for array in arrays]
     rows = tf.data.Dataset.range(len(arrays[0])).shuffle(len(arrays[0]), seed=seed).batch(batch_size)
     return rows.map(lambda chosen: tuple(tf.gather(array, chosen) for array in whole)).prefetch(STEPS_AT_ONCE)
+
+
+def whole_batches(arrays: Sequence[np.ndarray]) -> tf.data.Dataset:
+    """Return large batches of the rows of several arrays (N, ...) side by side, in their order, to judge a model by."""
+    return tf.data.Dataset.from_tensor_slices(tuple(arrays)).batch(PREDICTED_AT_ONCE)
 
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from robust_distillation.classifiers.training import (
     History,
     seed_everything,
     shuffled_batches,
+    whole_batches,
 )
 from robust_distillation.params import Autoencoder, format_epsilon
 from robust_distillation.threats.evasion.sign import craft
@@ -175,9 +176,9 @@ def fit_autoencoder(
         callbacks = [*callbacks, keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)]
     return model.fit(
         flipped_batches(pairs, batch_size, seed),
-        validation_data=validation,
-        validation_batch_size=PREDICTED_AT_ONCE,
+        validation_data=whole_batches(validation),
         epochs=epochs,
+        shuffle=False,  # the batches come shuffled
         verbose=0,
         callbacks=callbacks,
     ).history
