@@ -5,10 +5,10 @@ Usage:
     splits.save(Path("data/dataset"))
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import click
 import numpy as np
@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from robust_distillation.dataset import archives, udacity
-from robust_distillation.dataset.archives import Record
+from robust_distillation.dataset.archives import Reader, Record
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.dataset.signs import sign_name
 from robust_distillation.dataset.splitting import (
@@ -36,22 +36,6 @@ SETS = ("train", "validate", "test", "trusted")
 MIN_SHARD = 2000
 SHARDS_PER_WORKER = 4
 NO_TRACKS = "warning: the pickles name no tracks, so frames of one physical sign may be in several sets"
-
-
-class Reader(Protocol):
-    """What the modules of the sources offer."""
-
-    def list_training(self, folder: Path) -> list[Record]:
-        """What may go into train, validate and trusted."""
-
-    def list_test(self, folder: Path) -> list[Record]:
-        """What may go into test."""
-
-    def read_files(self, records: Iterable[Record]) -> Iterator[bytes]:
-        """The image files of records."""
-
-    def decode(self, file: bytes, record: Record, /) -> Image.Image:
-        """The image of one file as RGB, which may be smaller than the original that the record describes."""
 
 
 @dataclass(frozen=True)
