@@ -22,7 +22,7 @@ SERVED = TRACKING / "serving.py"
 CHECK = "check"
 ARCHIVES = "${data.archives}/"  # whatever folder the params name
 # What moves files and logs, and changes no result.
-PLUMBING = {PACKAGE / f"{name}.py" for name in ("cli", "errors", "files", "params", "paths", "workspace")}
+PLUMBING = {PACKAGE / f"{name}.py" for name in ("cli", "errors", "files", "params", "paths", "records", "workspace")}
 PLUMBING |= {PACKAGE / "stages/results.py", *(TRACKING / f"{name}.py" for name in ("promotion", "runs", "store"))}
 
 Chain = tuple[str, ...]

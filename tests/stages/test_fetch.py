@@ -72,7 +72,7 @@ def test_a_relative_folder_is_not_looked_for_outside_a_copy(repository, monkeypa
     copy = repository / ".dvc/tmp/exps/tmpabc"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
-    with pytest.raises(InputError, match=r"data\.archives: zips is no folder; name one .* by its absolute path"):
+    with pytest.raises(InputError, match=r"data\.archives: zips is no folder; .* needs its absolute path"):
         fetch.main(params(archives=fetch.Path("zips")))
 
 

@@ -179,6 +179,8 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run `dvc repro` to fetch it") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder where a zip is expected; do not unpack the archive") from None
     except zipfile.BadZipFile as error:
         raise InputError(f"{path}: truncated or not a zip ({error}); {AGAIN}") from None
     with archive:

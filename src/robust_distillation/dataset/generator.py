@@ -107,6 +107,9 @@ class DatasetGenerator:
             if not isinstance(count, int) or count < least:
                 raise InputError(f"n_{name}_samples must be a whole number, at least {least}. Received: {count!r}")
 
+        if not isinstance(self.n_workers, int) or (self.n_workers < 1 and self.n_workers != -1):
+            raise InputError(f"n_workers must be at least 1, or -1 for one per core. Received: {self.n_workers!r}")
+
     def generate(self, raw_folder: Path, *, source: str | None = None) -> Splits:
         """Read the archives, or the pickles, and make the sets.
 
@@ -128,7 +131,13 @@ class DatasetGenerator:
             click.echo(NO_TRACKS, err=True)
             reader, split = udacity, split_untracked
         listed, test = reader.list_training(raw_folder), reader.list_test(raw_folder)
-        classes = self._resolve_classes(sorted({record.label for record in listed}))
+        known = {record.label for record in listed}
+        if stranger := next((record for record in test if record.label not in known), None):
+            raise InputError(
+                f"{stranger.archive}: {stranger.member}: label {stranger.label} is that of no training image; "
+                "correct it, or add training images of that class"
+            )
+        classes = self._resolve_classes(sorted(known))
         training, duplicates = drop_duplicates(
             [record for record in listed if record.label in classes], test, reader.read_files
         )

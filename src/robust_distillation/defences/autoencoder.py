@@ -1,15 +1,16 @@
 """The denoising autoencoder: a convolutional network that maps distorted images to clean ones."""
 
-from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
 from keras import layers
+from pydantic import Field
 
 from robust_distillation.classifiers.training import History, seed_everything
-from robust_distillation.params import Autoencoder, format_epsilon
+from robust_distillation.files import record
+from robust_distillation.params import Autoencoder, Count, format_epsilon
 from robust_distillation.threats.evasion.sign import craft
 from robust_distillation.threats.evasion.victim import Model
 from robust_distillation.threats.poison import quantise
@@ -17,7 +18,7 @@ from robust_distillation.threats.poison import quantise
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True)
+@record
 class Hyperparameters:
     """What keras-tuner searches.
 
@@ -29,11 +30,11 @@ class Hyperparameters:
         learning_rate: of the optimizer.
     """
 
-    width: int
-    depth: int
-    latent: int
+    width: Count
+    depth: Count
+    latent: Count
     optimizer: Literal["adam", "sgd"]
-    learning_rate: float
+    learning_rate: Annotated[float, Field(gt=0)]
 
 
 def build_autoencoder(shape: tuple[int, ...], chosen: Hyperparameters) -> keras.Model:

@@ -68,10 +68,11 @@ def find_archives(params: Params) -> Path:
     """
     folder = params.data.archives
     if not folder.is_dir():
-        remedy = "name one that is there"
-        if not folder.is_absolute():
-            remedy += ", by its absolute path if the experiment is queued, for DVC runs it in a copy of the repository"
-        raise InputError(f"params.yaml: data.archives: {folder} is no folder; {remedy}")
+        names = udacity.PICKLES if params.data.source == "udacity" else ARCHIVES
+        where = "" if folder.is_absolute() else "; a queued experiment, which runs in a copy, needs its absolute path"
+        raise InputError(
+            f"params.yaml: data.archives: {folder} is no folder; name the one that holds {', '.join(names)}{where}"
+        )
     return folder
 
 
