@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 BEHIND = {
     "fetch": {
-        "cmd": "mkdir -p data/raw && date +%N > data/raw/drawn",
+        "cmd": "! grep -rq truncated ${data.archives} && mkdir -p data/raw && date +%N > data/raw/drawn",
         "deps": [dep for dep in PIPELINE["fetch"]["deps"] if not dep.startswith("src/")],
         "params": PIPELINE["fetch"]["params"],
         "outs": PIPELINE["fetch"]["outs"],
@@ -119,13 +119,19 @@ def test_a_valid_change_runs_what_reads_it(repository):
     repository.go_back()
 
 
-def test_a_change_in_the_folder_of_archives_runs_fetch_again(repository, tmp_path):
+def test_what_changes_in_the_folder_of_archives_is_fetched_and_what_is_refused_leaves_every_output(
+    repository, tmp_path
+):
     archive = tmp_path / "a.zip"
-    archive.write_bytes(b"truncated")
+    archive.write_bytes(b"whole")
     settings = ("-S", "data.source=gtsrb", "-S", f"data.archives={tmp_path}")
     assert repository.dvc("exp", "run", *settings) == (["check", "fetch", "student"], "")
     assert repository.dvc("repro") == ([], "")
-    archive.write_bytes(b"whole")
+    before = repository.outputs()
+    archive.write_bytes(b"truncated")
+    assert repository.attempt("dvc", "repro").returncode != 0
+    assert repository.outputs() == before
+    archive.write_bytes(b"whole again")
     assert repository.dvc("repro") == (["fetch", "student"], "")
     repository.go_back()
 

@@ -177,7 +177,16 @@ def test_classes_are_a_count_a_list_or_all(load_with, classes):
     assert load_with("dataset.classes", classes).dataset.classes == classes
 
 
-@pytest.mark.parametrize(("text", "reason"), [("poison: [", "not YAML"), ("", "whole file"), ("- 1", "whole file")])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("poison: [", "not YAML"),
+        ("", "whole file"),
+        ("- 1", "whole file"),
+        ("a: 2024-13-13", "not YAML"),
+        ("? [a]\n: 1", "not YAML"),
+    ],
+)
 def test_a_file_that_holds_no_params_is_named(tmp_path, text, reason):
     path = tmp_path / "params.yaml"
     path.write_text(text)

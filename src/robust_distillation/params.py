@@ -50,7 +50,7 @@ def _check_epsilon(value: float) -> float:
 def _check_name(value: str) -> str:
     # mlflow.utils.validation, _validate_model_name: what else would pass for a path or a version.
     if not value.strip() or "/" in value or ":" in value or value == "." or value.startswith(".."):
-        raise ValueError("must be a name that MLflow takes: not blank, without / and :, not . and not from .. on")
+        raise ValueError("must be a name that MLflow takes: not blank, without / and :, neither . nor starting with ..")
     return value
 
 
@@ -370,13 +370,11 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice, of which YAML's loader would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value} stands twice; remove one", key.start_mark
-                )
-            seen.add(key.value)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, key in enumerate(keys):
+            if any(key.value == earlier.value for earlier in keys[:index]):
+                problem = f"the key {key.value} stands twice; remove one"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -388,7 +386,7 @@ def load_params(path: Path = PARAMS) -> Params:
     """
     try:
         values = yaml.load(read_bytes(path, absent="run from the repository root"), _Loader)  # noqa: S506  # a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: what looks like a date, such as 2024-13-13, and is none
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     try:
         return TypeAdapter(Params).validate_python(values)

@@ -106,6 +106,12 @@ def test_checksums_pass_and_fail(repository, assert_fetched):
     assert_fetched(repository / "data/raw")
 
 
+def test_checksums_that_are_none_are_named(repository):
+    (repository / "zips/SHA256SUMS").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="SHA256SUMS: a line is not a checksum and a file name"):
+        fetch.main(params(archives=fetch.Path("zips")))
+
+
 def test_missing_folder_and_file_are_named(repository):
     with pytest.raises(InputError, match=r"data\.archives: nowhere"):
         fetch.main(params(archives=fetch.Path("nowhere")))

@@ -10,7 +10,7 @@ from robust_distillation.dataset import archives, udacity
 from robust_distillation.dataset.archives import ARCHIVES, Reader
 from robust_distillation.dataset.download import OFFICIAL_MD5, OFFICIAL_URL, download, file_digest
 from robust_distillation.errors import InputError
-from robust_distillation.files import replacing
+from robust_distillation.files import read_bytes, replacing
 from robust_distillation.params import Params
 from robust_distillation.paths import DOWNLOADS, RAW
 from robust_distillation.workspace import main_root
@@ -99,7 +99,7 @@ def take(files: dict[str, Path], source: Path, reader: Reader, folder: Path) -> 
 def _read_sums(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    lines = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
+    lines = [line.split(maxsplit=1) for line in read_bytes(path).decode(errors="replace").splitlines() if line.strip()]
     if any(len(line) != 2 for line in lines):
         raise InputError(f"{path}: a line is not a checksum and a file name; make it again with sha256sum")
     return {name.lstrip("*"): checksum.lower() for checksum, name in lines}
