@@ -9,6 +9,7 @@ import yaml
 
 from robust_distillation.cli import STAGES
 from robust_distillation.params import load_params
+from robust_distillation.paths import CHECKED
 from robust_distillation.tracking.runs import flatten
 
 ROOT = Path(__file__).parents[1]
@@ -18,9 +19,12 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 TRACKING = PACKAGE / "tracking"
 SERVED = TRACKING / "serving.py"
+CHECK = "check"
+ARCHIVES = "${data.archives}/"  # whatever folder the params name
 # What moves files and logs, and changes no result.
 PLUMBING = {
-    PACKAGE / f"{name}.py" for name in ("cli", "errors", "files", "params", "paths", "progress", "quiet", "workspace")
+    PACKAGE / f"{name}.py"
+    for name in ("cli", "errors", "files", "params", "paths", "progress", "quiet", "records", "workspace")
 }
 PLUMBING |= {PACKAGE / "stages/results.py", *(TRACKING / f"{name}.py" for name in ("promotion", "runs", "store"))}
 
@@ -164,12 +168,27 @@ def covers(name: str, entry: str) -> bool:
 
 
 def test_the_command_line_knows_the_stages_in_their_order():
-    assert list(PIPELINE["stages"]) == list(STAGES)
-    assert all(entry["cmd"] == f"robust-distillation stage {name}" for name, entry in PIPELINE["stages"].items())
+    assert list(PIPELINE["stages"]) == [CHECK, *STAGES]
+    assert all(PIPELINE["stages"][name]["cmd"] == f"robust-distillation stage {name}" for name in STAGES)
+
+
+def test_the_params_are_checked_before_any_stage_and_kept_where_they_are_refused():
+    entry = PIPELINE["stages"][CHECK]
+    assert entry["cmd"] == "robust-distillation check"
+    assert entry["params"] == [{"params.yaml": None}]
+    assert entry["outs"] == [{str(CHECKED): {"persist": True}}]
+    assert str(CHECKED) in listed("fetch", "deps")
+
+
+def test_every_stage_comes_after_fetch():
+    behind = {"fetch"}
+    for stage in STAGES[1:]:
+        assert any(inside(dep, out) and OUTS[out] in behind for dep in listed(stage, "deps") for out in OUTS), stage
+        behind.add(stage)
 
 
 def test_data_flow_one_way():
-    made = set()
+    made = {ARCHIVES, *listed(CHECK, "outs")}
     for stage in STAGES:
         for dep in listed(stage, "deps"):
             if not inside(dep, str(SOURCE)):

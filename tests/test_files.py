@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from robust_distillation.errors import InputError
-from robust_distillation.files import read_json, replacing, write_json
+from robust_distillation.files import read_json, read_record, record, replacing, write_json
 
 KILLED_HALFWAY = """
 import os, signal, sys
@@ -85,6 +85,7 @@ def test_no_space_left_leaves_the_old_and_no_rest(tmp_path):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
     )
     assert "OSError" in done.stderr
+    assert f"InputError: {path}: not written (File too large); free some space" in done.stderr
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -102,3 +103,47 @@ def test_a_missing_or_broken_json_file_is_named(tmp_path):
     broken.write_text('{"a":\n')
     with pytest.raises(InputError, match=r"broken\.json: not JSON"):
         read_json(broken)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"\x00"])
+def test_json_that_is_no_text_is_named(tmp_path, content):
+    path = tmp_path / "binary.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"binary\.json: not JSON"):
+        read_json(path)
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"a folder where a file is expected; move it away"):
+        read_json(tmp_path)
+
+
+@record
+class Verdict:
+    score: float
+    name: str
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    write_json(tmp_path / "verdict.json", {"score": 1, "name": "first"})
+    assert read_record(tmp_path / "verdict.json", Verdict) == Verdict(score=1.0, name="first")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1, 2]", r"whole file: .*Received: \[1, 2\]"),
+        ('{"score": 1}', "name: Field required"),
+        ('{"score": 1, "name": "first", "more": 2}', "more: .*Received: 2"),
+        ('{"score": "1", "name": "first"}', "score: .*valid number.*Received: '1'"),
+        ('{"score": NaN, "name": "first"}', "score: .*finite number"),
+        ('{"score": ', "whole file: Invalid JSON"),
+        ("", "whole file: Invalid JSON"),
+    ],
+)
+def test_a_record_of_other_content_is_one_line_with_file_field_value_and_remedy(tmp_path, text, said):
+    path = tmp_path / "verdict.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf"verdict\.json: {said}.*; run `dvc repro` to make it again$") as caught:
+        read_record(path, Verdict)
+    assert "\n" not in str(caught.value)

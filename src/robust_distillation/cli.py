@@ -53,6 +53,24 @@ def main(debug: bool) -> None:
 
 
 @main.command()
+def check() -> None:
+    """Refuse a params.yaml that cannot work, before `dvc repro` removes what the stages made."""
+    from robust_distillation.files import write_json
+    from robust_distillation.params import load_params
+    from robust_distillation.paths import CHECKED, PARAMS
+    from robust_distillation.stages.fetch import find_archives
+
+    try:
+        find_archives(load_params())
+    except InputError as error:
+        raise InputError(
+            f"{error}; nothing has run: correct it, or go back with `git checkout . && dvc checkout`"
+        ) from None
+    # The same whatever the values are, so that the stages run again for what they read alone.
+    write_json(CHECKED, {str(PARAMS): "accepted"})
+
+
+@main.command()
 @click.argument("name", type=click.Choice(STAGES))
 @click.pass_context
 def stage(ctx: click.Context, name: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 
+DOWNLOADS = Path("data/downloads")
 RAW = Path("data/raw")
 DATASET = Path("data/dataset")
 TRAIN = DATASET / "train.p"
@@ -35,4 +36,5 @@ DATA_DOCS = Path("reports/data_docs")
 HYPERPARAMETERS = Path("reports/best_hyperparameters.json")
 SCORES = Path("reports/scores.csv")
 ROBUSTNESS = Path("reports/robustness.csv")
+CHECKED = Path("reports/checked.json")
 REGISTERED = Path("reports/registered.json")

@@ -65,6 +65,13 @@ def test_missing_archive_is_named(make_raw):
     assert_refused(lambda: list_test(folder), TEST_IMAGES, "not found")
 
 
+def test_a_folder_in_place_of_an_archive_is_named(make_raw):
+    folder = make_raw().write()
+    (folder / TEST_IMAGES).unlink()
+    (folder / TEST_IMAGES).mkdir()
+    assert_refused(lambda: list_test(folder), TEST_IMAGES, "a folder where a zip is expected")
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_truncated_zip_is_refused(make_raw, share):
     path = make_raw().write() / TRAINING_IMAGES

@@ -151,7 +151,7 @@ def workspace(sets, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     for split, images in sets.items():
         images.save(paths.DATASET / f"{split}.p")
-    write_json(paths.CLASSES, {"ids": [0, 1, 2]})
+    write_json(paths.CLASSES, {"ids": [0, 1, 2], "names": ["a", "b", "c"]})
     return logged
 
 

@@ -162,6 +162,7 @@ def test_list_of_classes_keeps_indices_as_labels(make_raw, tmp_path):
         ({"n_classes": [0, 0]}, "each id once"),
         ({"n_classes": []}, "each id once"),
         ({"colour": "blue"}, "colour must be"),
+        ({"n_workers": 0}, "n_workers must be at least 1, or -1"),
         ({"n_validate_samples": 0}, "n_validate_samples must be"),
         ({"n_trusted_samples": "all"}, "n_trusted_samples must be"),
     ],
@@ -210,7 +211,9 @@ def test_command_makes_the_same_sets(make_raw, tmp_path):
     assert len(ImageSet.load(tmp_path / "out/test.p")) == 24
 
 
-@pytest.mark.parametrize("option", ["--classes=x", "--classes=1,x", "--train-samples=0", "--test-samples=some"])
+@pytest.mark.parametrize(
+    "option", ["--classes=x", "--classes=1,x", "--train-samples=0", "--test-samples=some", "--workers=0"]
+)
 def test_command_refuses_by_option(make_raw, tmp_path, option):
     result = CliRunner().invoke(dataset, [str(make_raw().write()), str(tmp_path / "out"), option])
     assert result.exit_code == 2

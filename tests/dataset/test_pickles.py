@@ -155,6 +155,8 @@ def test_corrupt_bytes_never_raise_anything_but_input_error(tmp_path):
 def test_missing_file_and_wrong_content_are_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.p: not found"):
         load_pickle(tmp_path / "none.p")
+    with pytest.raises(InputError, match="a folder where a pickle is expected"):
+        load_pickle(tmp_path)
     (tmp_path / "list.p").write_bytes(pickle.dumps([1]))
     with pytest.raises(InputError, match="holds a list"):
         load_pickle(tmp_path / "list.p")

@@ -17,6 +17,7 @@ from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.dataset.udacity import find_pickles
 from robust_distillation.errors import InputError
 from robust_distillation.params import load_params
+from robust_distillation.paths import DOWNLOADS
 from robust_distillation.stages import dataset as dataset_stage
 from robust_distillation.stages import fetch
 from robust_distillation.stages import validate as validate_stage
@@ -98,7 +99,7 @@ def repository(tmp_path, monkeypatch):
 
 def udacity_params(archives):
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["data"] |= {"source": "udacity", "archives": archives and str(archives)}
+    values["data"] |= {"source": "udacity", "archives": str(archives)}
     values["dataset"] |= {
         "classes": 3,
         "train_samples": 45,
@@ -288,6 +289,19 @@ def test_grey_features_are_refused(pickles):
         generate(pickles.write())
 
 
+def test_a_label_that_no_training_image_has_is_named_with_its_row(pickles):
+    pickles.values["test.p"]["labels"][5] = 99
+    with pytest.raises(InputError, match=r"test\.p: 5: label 99 is that of no training image; correct it") as caught:
+        generate(pickles.write())
+    one_line(caught)
+
+
+def test_a_class_without_an_image_for_a_set_is_named(pickles):
+    pickles.values["train.p"]["labels"][5] = 99
+    with pytest.raises(InputError, match="class 99: no image for validate; correct the labels, or leave 99 out"):
+        generate(pickles.write(), n_classes="all", n_train_samples=4, n_trusted_samples=0)
+
+
 class Runs:
     def __reduce__(self):
         return os.system, ("touch hacked",)
@@ -317,7 +331,7 @@ def test_a_missing_pickle_and_the_checksum_are_named(pickles, repository):
 
 def test_the_folder_is_asked_for(repository):
     with pytest.raises(InputError, match=r"params\.yaml: data: with source udacity, archives must name") as caught:
-        udacity_params(None)
+        udacity_params(DOWNLOADS)
     one_line(caught)
 
 

@@ -1,36 +1,51 @@
 import hashlib
+import shutil
 from types import SimpleNamespace
 
 import pytest
 
 from robust_distillation.dataset import download as downloads
-from robust_distillation.dataset.archives import ARCHIVES, list_test, list_training
+from robust_distillation.dataset.archives import ARCHIVES, TEST_IMAGES, TRAINING_IMAGES, list_test, list_training
+from robust_distillation.dataset.synthetic import draw_archives
 from robust_distillation.errors import InputError
+from robust_distillation.paths import DOWNLOADS
 from robust_distillation.stages import fetch
 from robust_distillation.workspace import main_root
 
 
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """Small archives."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_archives(folder, tracks_per_class=1, frames_per_track=2, test_per_class=1, seed=4)
+    return folder
+
+
 @pytest.fixture
-def repository(tmp_path, monkeypatch):
+def repository(tmp_path, monkeypatch, drawn):
     """A repository with archives in `zips`, and the current folder in it."""
     (tmp_path / "repo/.dvc").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "repo")
-    zips = tmp_path / "repo/zips"
-    zips.mkdir()
-    for name in ARCHIVES:
-        (zips / name).write_bytes(name.encode())
+    shutil.copytree(drawn, tmp_path / "repo/zips")
     return tmp_path / "repo"
 
 
-def params(source="gtsrb", archives=None, drawn="used"):
-    drawn = SimpleNamespace(classes=drawn, tracks_per_class=1, frames_per_track=2, test_per_class=3, seed=4)
-    data = SimpleNamespace(source=source, archives=archives, synthetic=drawn)
+def params(source="gtsrb", archives=DOWNLOADS, drawn="used"):
+    asked = SimpleNamespace(classes=drawn, tracks_per_class=1, frames_per_track=2, test_per_class=3, seed=4)
+    data = SimpleNamespace(source=source, archives=archives, synthetic=asked)
     return SimpleNamespace(data=data, dataset=SimpleNamespace(classes=[3, 14]))
 
 
-def assert_fetched(folder):
-    assert sorted(file.name for file in folder.iterdir()) == sorted(ARCHIVES)
-    assert all((folder / name).read_bytes() == name.encode() for name in ARCHIVES)
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.fixture
+def assert_fetched(drawn):
+    def check(folder):
+        assert contents(folder) == contents(drawn)
+
+    return check
 
 
 def write_sums(folder, digest):
@@ -38,9 +53,9 @@ def write_sums(folder, digest):
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize(("drawn", "classes"), [("used", [3, 14]), ("all", list(range(43)))])
-def test_signs_are_drawn_of_the_classes_in_use_or_of_all(repository, drawn, classes):
-    fetch.main(params(source="synthetic", drawn=drawn))
+@pytest.mark.parametrize(("asked", "classes"), [("used", [3, 14]), ("all", list(range(43)))])
+def test_signs_are_drawn_of_the_classes_in_use_or_of_all(repository, asked, classes):
+    fetch.main(params(source="synthetic", drawn=asked))
     for records in (list_training(fetch.RAW), list_test(fetch.RAW)):
         assert sorted({record.label for record in records}) == classes
 
@@ -54,28 +69,55 @@ def test_main_root_from_the_repository_and_from_a_copy(repository, monkeypatch):
     assert main_root() == repository
 
 
-def test_copies_replace_what_was_there(repository):
+def test_copies_replace_what_was_there(repository, assert_fetched):
     (repository / "data/raw").mkdir(parents=True)
     (repository / "data/raw/old.zip").write_bytes(b"old")
     fetch.main(params(archives=fetch.Path("zips")))
     assert_fetched(repository / "data/raw")
 
 
-def test_relative_folder_is_found_from_a_copy(repository, monkeypatch):
+def test_a_relative_folder_is_not_looked_for_outside_a_copy(repository, monkeypatch):
     copy = repository / ".dvc/tmp/exps/tmpabc"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
+    with pytest.raises(InputError, match=r"data\.archives: zips is no folder; .* needs its absolute path"):
+        fetch.main(params(archives=fetch.Path("zips")))
+
+
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0xFF
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize("name", [TRAINING_IMAGES, TEST_IMAGES])
+@pytest.mark.parametrize("spoil", [truncate, lambda path: flip(path, 2000), lambda path: path.write_bytes(b"")])
+def test_an_archive_is_read_to_its_end_before_it_is_taken(repository, assert_fetched, name, spoil):
     fetch.main(params(archives=fetch.Path("zips")))
-    assert_fetched(copy / "data/raw")
+    spoil(repository / "zips" / name)
+    with pytest.raises(InputError, match=f"zips/{name}: ") as caught:
+        fetch.main(params(archives=fetch.Path("zips")))
+    assert "\n" not in str(caught.value)
+    assert_fetched(repository / "data/raw")
 
 
-def test_checksums_pass_and_fail(repository):
+def test_checksums_pass_and_fail(repository, assert_fetched):
     write_sums(repository / "zips", hashlib.sha256)
     fetch.main(params(archives=fetch.Path("zips")))
     (repository / "zips" / ARCHIVES[1]).write_bytes(b"changed")
     with pytest.raises(InputError, match=f"{ARCHIVES[1]}: SHA-256 is"):
         fetch.main(params(archives=fetch.Path("zips")))
     assert_fetched(repository / "data/raw")
+
+
+def test_checksums_that_are_none_are_named(repository):
+    (repository / "zips/SHA256SUMS").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="SHA256SUMS: a line is not a checksum and a file name"):
+        fetch.main(params(archives=fetch.Path("zips")))
 
 
 def test_missing_folder_and_file_are_named(repository):
@@ -87,12 +129,12 @@ def test_missing_folder_and_file_are_named(repository):
     assert not (repository / "data/raw").exists()
 
 
-def test_download_goes_through_the_main_repository(repository, monkeypatch):
+def test_download_goes_through_the_main_repository(repository, drawn, assert_fetched, monkeypatch):
     asked = []
 
     def pretend(url, path, *, md5):
         asked.append((url, md5))
-        path.write_bytes(path.name.encode())
+        shutil.copyfile(drawn / path.name, path)
 
     monkeypatch.setattr(fetch, "download", pretend)
     copy = repository / ".dvc/tmp/exps/tmpabc"

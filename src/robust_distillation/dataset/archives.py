@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from PIL import Image
 
@@ -55,6 +56,22 @@ class Record:
     track: int
     size: tuple[int, int]
     coords: tuple[int, int, int, int]
+
+
+class Reader(Protocol):
+    """What the modules of the sources offer."""
+
+    def list_training(self, folder: Path) -> list[Record]:
+        """What may go into train, validate and trusted."""
+
+    def list_test(self, folder: Path) -> list[Record]:
+        """What may go into test."""
+
+    def read_files(self, records: Iterable[Record]) -> Iterator[bytes]:
+        """The image files of records."""
+
+    def decode(self, file: bytes, record: Record, /) -> Image.Image:
+        """The image of one file as RGB, which may be smaller than the original that the record describes."""
 
 
 def list_training(folder: Path) -> list[Record]:
@@ -162,6 +179,8 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run `dvc repro` to fetch it") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder where a zip is expected; do not unpack the archive") from None
     except zipfile.BadZipFile as error:
         raise InputError(f"{path}: truncated or not a zip ({error}); {AGAIN}") from None
     with archive:

@@ -26,6 +26,13 @@ def parse_classes(ctx: click.Context, param: click.Parameter, text: str) -> int 
     return [int(item) for item in ids]
 
 
+def parse_workers(_ctx: click.Context, _param: click.Parameter, count: int) -> int:
+    """A number of processes, or -1."""
+    if count < 1 and count != -1:
+        raise click.BadParameter(f"must be at least 1, or -1 for one per core. Received: {count}")
+    return count
+
+
 @click.command(context_settings={"show_default": True})
 @click.argument("archives", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path))
@@ -38,7 +45,9 @@ def parse_classes(ctx: click.Context, param: click.Parameter, text: str) -> int 
 @click.option("--colour", type=click.Choice(["rgb", "grey"]), default="rgb")
 @click.option("--crop/--no-crop", "crop_to_roi", default=True, help="Cut out the box of the sign.")
 @click.option("--seed", type=click.IntRange(min=0), default=0)
-@click.option("--workers", "n_workers", type=int, default=-1, help="Processes; -1 for one per core.")
+@click.option(
+    "--workers", "n_workers", type=int, callback=parse_workers, default=-1, help="Processes; -1 for one per core."
+)
 def dataset(archives: Path, output: Path, **settings: object) -> None:
     """Make train.p, validate.p, test.p, trusted.p, classes.json and info.txt in OUTPUT.
 

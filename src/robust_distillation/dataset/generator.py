@@ -5,10 +5,10 @@ Usage:
     splits.save(Path("data/dataset"))
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import click
 import numpy as np
@@ -17,7 +17,7 @@ from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 
 from robust_distillation.dataset import archives, udacity
-from robust_distillation.dataset.archives import Record
+from robust_distillation.dataset.archives import Reader, Record
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.dataset.signs import resolve_classes, sign_name
 from robust_distillation.dataset.splitting import (
@@ -36,22 +36,6 @@ SETS = ("train", "validate", "test", "trusted")
 MIN_SHARD = 2000
 SHARDS_PER_WORKER = 4
 NO_TRACKS = "warning: the pickles name no tracks, so frames of one physical sign may be in several sets"
-
-
-class Reader(Protocol):
-    """What the modules of the sources offer."""
-
-    def list_training(self, folder: Path) -> list[Record]:
-        """What may go into train, validate and trusted."""
-
-    def list_test(self, folder: Path) -> list[Record]:
-        """What may go into test."""
-
-    def read_files(self, records: Iterable[Record]) -> Iterator[bytes]:
-        """The image files of records."""
-
-    def decode(self, file: bytes, record: Record, /) -> Image.Image:
-        """The image of one file as RGB, which may be smaller than the original that the record describes."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +107,9 @@ class DatasetGenerator:
             if not isinstance(count, int) or count < least:
                 raise InputError(f"n_{name}_samples must be a whole number, at least {least}. Received: {count!r}")
 
+        if not isinstance(self.n_workers, int) or (self.n_workers < 1 and self.n_workers != -1):
+            raise InputError(f"n_workers must be at least 1, or -1 for one per core. Received: {self.n_workers!r}")
+
     def generate(self, raw_folder: Path, *, source: str | None = None) -> Splits:
         """Read the archives, or the pickles, and make the sets.
 
@@ -144,7 +131,13 @@ class DatasetGenerator:
             click.echo(NO_TRACKS, err=True)
             reader, split = udacity, split_untracked
         listed, test = reader.list_training(raw_folder), reader.list_test(raw_folder)
-        classes = resolve_classes(self.n_classes, sorted({record.label for record in listed}))
+        known = {record.label for record in listed}
+        if stranger := next((record for record in test if record.label not in known), None):
+            raise InputError(
+                f"{stranger.archive}: {stranger.member}: label {stranger.label} is that of no training image; "
+                "correct it, or add training images of that class"
+            )
+        classes = resolve_classes(self.n_classes, sorted(known))
         training, duplicates = drop_duplicates(
             [record for record in listed if record.label in classes], test, reader.read_files
         )

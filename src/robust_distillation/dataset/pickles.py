@@ -150,6 +150,8 @@ def load_pickle(path: Path) -> dict[str, Any]:
             value = _settle(_Reader(handle, encoding="latin1").load())
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run `dvc repro` to make it") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder where a pickle is expected; move it away") from None
     except _RefusedError as refused:
         raise InputError(
             f"{path}: refused, for it asks for {refused}; only arrays and plain containers are read"

@@ -202,6 +202,10 @@ def _even_shares(name: str, count: int, classes: Sequence[int], pools: Sequence[
     """`count` split evenly over the classes; an InputError if a class has fewer."""
     shares = share_out(count, [count] * len(classes))
     for label, pool, share in zip(classes, pools, shares, strict=True):
+        if not pool:
+            raise InputError(
+                f"dataset: class {label}: no image for {name}; correct the labels, or leave {label} out of the classes"
+            )
         if share > len(pool):
             raise InputError(
                 f"dataset: class {label}: asked for {share} {name} samples, available {len(pool)}; lower {name}_samples"

@@ -1,13 +1,13 @@
 """The denoising autoencoder: a convolutional network that maps distorted images to clean ones."""
 
-from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from pydantic import Field
 
 from robust_distillation.classifiers.training import (
     PREDICTED_AT_ONCE,
@@ -17,7 +17,8 @@ from robust_distillation.classifiers.training import (
     shuffled_batches,
     whole_batches,
 )
-from robust_distillation.params import Autoencoder, format_epsilon
+from robust_distillation.files import record
+from robust_distillation.params import Autoencoder, Count, format_epsilon
 from robust_distillation.threats.evasion.sign import craft
 from robust_distillation.threats.evasion.victim import Model
 from robust_distillation.threats.poison import quantise
@@ -25,7 +26,7 @@ from robust_distillation.threats.poison import quantise
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True)
+@record
 class Hyperparameters:
     """What keras-tuner searches.
 
@@ -37,11 +38,11 @@ class Hyperparameters:
         learning_rate: of the optimizer.
     """
 
-    width: int
-    depth: int
-    latent: int
+    width: Count
+    depth: Count
+    latent: Count
     optimizer: Literal["adam", "sgd"]
-    learning_rate: float
+    learning_rate: Annotated[float, Field(gt=0)]
 
 
 def build_autoencoder(shape: tuple[int, ...], chosen: Hyperparameters) -> keras.Model:

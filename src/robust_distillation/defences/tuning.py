@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -28,7 +27,7 @@ class _Search:
         values = trial.hyperparameters.values
         epochs = values.get("tuner/epochs", self._settings.epochs)
         chosen = Hyperparameters(**{key: values[key] for key in Hyperparameters.__annotations__})
-        with self._record(trial.trial_id, asdict(chosen) | {"epochs": epochs}) as finish:
+        with self._record(trial.trial_id, vars(chosen) | {"epochs": epochs}) as finish:
             seed_everything(self._settings.seed)
             model = build_autoencoder(self._pairs[0].shape[1:], chosen)
             history = fit_autoencoder(

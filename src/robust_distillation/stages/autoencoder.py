@@ -14,7 +14,7 @@ from robust_distillation.defences.autoencoder import (
     reconstruct,
     train_autoencoder,
 )
-from robust_distillation.files import read_json
+from robust_distillation.files import read_record
 from robust_distillation.params import Params
 from robust_distillation.paths import AUTOENCODER, HYPERPARAMETERS, PROBE, TEST
 from robust_distillation.progress import Bar
@@ -24,7 +24,7 @@ from robust_distillation.stages.results import report_curve, report_figure, repo
 
 def main(params: Params) -> None:
     """Train afresh (the search keeps no weights), then measure the error on clean and on distorted test images."""
-    chosen = Hyperparameters(**read_json(HYPERPARAMETERS))
+    chosen = read_record(HYPERPARAMETERS, Hyperparameters)
     pairs, validation = training_pairs(params)
     bars = [TqdmCallback(verbose=0, desc="training autoencoder", tqdm_class=Bar)]
     model, history = train_autoencoder(chosen, pairs, validation, params.autoencoder, bars)

@@ -1,31 +1,29 @@
 """Put the three raw archives, or pickles, into data/raw: drawn here, copied, or downloaded."""
 
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from filelock import FileLock
 
-from robust_distillation.dataset.archives import ARCHIVES
+from robust_distillation.dataset import archives, udacity
+from robust_distillation.dataset.archives import ARCHIVES, Reader
 from robust_distillation.dataset.download import OFFICIAL_MD5, OFFICIAL_URL, download, file_digest
 from robust_distillation.dataset.signs import SIGNS, resolve_classes
-from robust_distillation.dataset.udacity import PICKLES, find_pickles, load_pickled
 from robust_distillation.errors import InputError
-from robust_distillation.files import replacing
+from robust_distillation.files import read_bytes, replacing
 from robust_distillation.params import Params
-from robust_distillation.paths import RAW
+from robust_distillation.paths import DOWNLOADS, RAW
 from robust_distillation.progress import Bar
 from robust_distillation.workspace import main_root
 
-DOWNLOADS = Path("data/downloads")
 SUMS = "SHA256SUMS"
 
 
 def main(params: Params) -> None:
-    """Fill data/raw with exactly the three files that params.data asks for.
+    """Fill data/raw with exactly the three files that params.data asks for, each of which can be read to its end.
 
     Raises:
-        InputError: a file cannot be had, is not the one that its checksum stands for, or is no Udacity-style pickle.
+        InputError: a file cannot be had, is not the one that its checksum stands for, or is corrupt or refused.
     """
     data = params.data
     with replacing(RAW) as folder:
@@ -43,12 +41,12 @@ def main(params: Params) -> None:
                 test_per_class=drawn.test_per_class,
                 seed=drawn.seed,
             )
-        elif data.archives is None:
-            copy_archives(download_official(), folder)
         elif data.source == "udacity":
-            copy_pickles(find_folder(data.archives, PICKLES), folder)
+            source = find_archives(params)
+            take(udacity.find_pickles(source), source, udacity, folder)
         else:
-            copy_archives(find_folder(data.archives, ARCHIVES), folder)
+            source = download_official() if data.archives == DOWNLOADS else find_archives(params)
+            take({name: source / name for name in ARCHIVES}, source, archives, folder)
 
 
 def download_official() -> Path:
@@ -65,60 +63,46 @@ def download_official() -> Path:
     return folder
 
 
-def find_folder(archives: Path, names: Iterable[str]) -> Path:
-    """The folder that data.archives names, relative to the current folder or to the main repository.
-
-    Args:
-        archives: the folder.
-        names: of the files that it should hold, for the error.
+def find_archives(params: Params) -> Path:
+    """The folder that data.archives names, on which this stage depends in dvc.yaml.
 
     Raises:
         InputError: there is no such folder.
     """
-    for folder in (archives, main_root() / archives):
-        if folder.is_dir():
-            return folder
-    raise InputError(f"params.yaml: data.archives: {archives} is no folder; name the one that holds {', '.join(names)}")
+    folder = params.data.archives
+    if not folder.is_dir():
+        names = udacity.PICKLES if params.data.source == "udacity" else ARCHIVES
+        where = "" if folder.is_absolute() else "; a queued experiment, which runs in a copy, needs its absolute path"
+        raise InputError(
+            f"params.yaml: data.archives: {folder} is no folder; name the one that holds {', '.join(names)}{where}"
+        )
+    return folder
 
 
-def copy_archives(source: Path, folder: Path) -> None:
-    """Copy the three archives, checked against the SHA256SUMS beside them if there is one.
-
-    Raises:
-        InputError: an archive is missing, or is not the one that SHA256SUMS lists.
-    """
-    sums = _read_sums(source / SUMS)
-    for name in Bar(ARCHIVES, desc="archives", unit="file"):
-        if not (source / name).is_file():
-            raise InputError(
-                f"{source / name}: not found; put it there, or set data.archives to the folder that has it"
-            )
-        _copy(source / name, folder / name, sums)
-
-
-def copy_pickles(source: Path, folder: Path) -> None:
-    """Copy the three pickles as train.p, valid.p and test.p, checked as the archives are, and that each can be read.
+def take(files: dict[str, Path], source: Path, reader: Reader, folder: Path) -> None:
+    """Copy files under their names, once the SHA256SUMS beside them, if any, and every image in them have been checked.
 
     Raises:
-        InputError: a pickle is missing, is not the one that SHA256SUMS lists, or is refused.
+        InputError: a file is missing, is not the one that SHA256SUMS lists, or is corrupt or refused.
     """
     sums = _read_sums(source / SUMS)
-    for name, path in Bar(find_pickles(source).items(), desc="pickles", unit="file"):
-        _copy(path, folder / name, sums)
-        load_pickled(path)
-
-
-def _copy(path: Path, target: Path, sums: dict[str, str]) -> None:
-    shutil.copyfile(path, target)
-    expected = sums.get(path.name)
-    if expected and (received := file_digest(target, "sha256")) != expected:
-        raise InputError(f"{path}: SHA-256 is {received}, but {SUMS} says {expected}; copy it again")
+    for path in files.values():
+        if not path.is_file():
+            raise InputError(f"{path}: not found; put it there, or set data.archives to the folder that has it")
+        expected = sums.get(path.name)
+        if expected and (received := file_digest(path, "sha256")) != expected:
+            raise InputError(f"{path}: SHA-256 is {received}, but {SUMS} says {expected}; copy it again")
+    records = reader.list_training(source) + reader.list_test(source)
+    for _ in Bar(reader.read_files(records), desc="checking", total=len(records), unit="image"):
+        pass
+    for name, path in Bar(files.items(), desc="copying", unit="file"):
+        shutil.copyfile(path, folder / name)
 
 
 def _read_sums(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    lines = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
+    lines = [line.split(maxsplit=1) for line in read_bytes(path).decode(errors="replace").splitlines() if line.strip()]
     if any(len(line) != 2 for line in lines):
         raise InputError(f"{path}: a line is not a checksum and a file name; make it again with sha256sum")
     return {name.lstrip("*"): checksum.lower() for checksum, name in lines}

@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from robust_distillation.classifiers.storage import load_model
+from robust_distillation.classifiers.storage import load_autoencoder
 from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detector import Detector, infer_threshold
 from robust_distillation.defences.reform import reform
 from robust_distillation.errors import InputError
-from robust_distillation.files import read_json, replacing, write_json
+from robust_distillation.files import read_record, replacing, write_json
 from robust_distillation.params import Params
 from robust_distillation.paths import AUTOENCODER, CLASSES, DETECTOR, FILTERED, POISONED, SCORES, TRUSTED
+from robust_distillation.records import Classes
 from robust_distillation.stages.pairs import split_trusted
 from robust_distillation.stages.results import report_metrics
 
@@ -22,8 +23,8 @@ def main(params: Params) -> None:
     """Infer the threshold on trusted images that the autoencoder was not trained on, then filter."""
     seed_everything(params.autoencoder.seed)
     settings = params.filter
-    autoencoder = load_model(AUTOENCODER)
     _, calibrate = split_trusted(params, ImageSet.load(TRUSTED))
+    autoencoder = load_autoencoder(AUTOENCODER, calibrate.features.shape[1:])
     threshold = infer_threshold(
         autoencoder, calibrate.images, start=settings.threshold_start, keep_clean=settings.keep_clean
     )
@@ -59,8 +60,12 @@ def check_classes(labels: np.ndarray, kept: np.ndarray, threshold: float) -> Non
     Raises:
         InputError: names the classes.
     """
-    ids, names = (read_json(CLASSES)[key] for key in ("ids", "names"))
-    lost = [f"{ids[label]} ({names[label]})" for label in np.unique(labels) if not kept[labels == label].any()]
+    classes = read_record(CLASSES, Classes)
+    lost = [
+        f"{classes.ids[label]} ({classes.names[label]})"
+        for label in np.unique(labels)
+        if not kept[labels == label].any()
+    ]
     if lost:
         raise InputError(
             f"{POISONED}: the threshold {threshold:.5g} discards every image of class {', '.join(lost)}; "

@@ -8,9 +8,10 @@ from robust_distillation.audit.figures import roc_figure, score_histogram
 from robust_distillation.audit.filtering import audit_filter, roc
 from robust_distillation.dataset.pickles import load_pickle
 from robust_distillation.errors import InputError
-from robust_distillation.files import read_json
+from robust_distillation.files import read_record
 from robust_distillation.params import Params
 from robust_distillation.paths import DETECTOR, SCORES, TRUTH
+from robust_distillation.records import Filtering
 from robust_distillation.stages.results import report_figure, report_metrics
 
 
@@ -25,7 +26,7 @@ def main(params: Params) -> None:
     kept = np.array([row["kept"] == "1" for row in rows])
     metrics = audit_filter(scores, kept, truth["kinds"], truth["epsilons"])
     poisoned = truth["kinds"] != ""
-    report_figure("filter_scores", score_histogram(scores, poisoned, read_json(DETECTOR)["threshold"]))
+    report_figure("filter_scores", score_histogram(scores, poisoned, read_record(DETECTOR, Filtering).threshold))
     if isinstance(metrics["auroc"], float):
         report_figure("filter_roc", roc_figure(*roc(scores, poisoned), metrics["auroc"]))
     report_metrics("filter_audit", metrics)

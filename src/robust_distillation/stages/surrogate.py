@@ -4,15 +4,16 @@ from robust_distillation.audit.figures import learning_curves
 from robust_distillation.classifiers.storage import save_model
 from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.files import read_json
+from robust_distillation.files import read_record
 from robust_distillation.params import Params
 from robust_distillation.paths import CLASSES, SURROGATE, TEST, TRAIN, VALIDATE
+from robust_distillation.records import Classes
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
 
 
 def main(params: Params) -> None:
     """Train on the clean training set, as an attacker who can read it would."""
-    n_classes = len(read_json(CLASSES)["ids"])
+    n_classes = len(read_record(CLASSES, Classes).ids)
     train, validate, test = ImageSet.load(TRAIN), ImageSet.load(VALIDATE), ImageSet.load(TEST)
     model, history = train_classifier(
         train.images,

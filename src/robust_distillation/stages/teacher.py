@@ -1,21 +1,22 @@
 """teacher: train at softmax temperature T on the filtered set."""
 
 from robust_distillation.audit.figures import learning_curves
-from robust_distillation.classifiers.storage import load_model, save_model
+from robust_distillation.classifiers.storage import load_autoencoder, save_model
 from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.reform import reform
-from robust_distillation.files import read_json
+from robust_distillation.files import read_record
 from robust_distillation.params import Params
 from robust_distillation.paths import AUTOENCODER, CLASSES, FILTERED, TEACHER, TEST, VALIDATE
+from robust_distillation.records import Classes
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
 
 
 def main(params: Params) -> None:
     """Train, and test on images that went through the same reform as the training set."""
-    n_classes = len(read_json(CLASSES)["ids"])
-    autoencoder, how = load_model(AUTOENCODER), params.filter.reform
+    n_classes = len(read_record(CLASSES, Classes).ids)
     train, validate, test = ImageSet.load(FILTERED), ImageSet.load(VALIDATE), ImageSet.load(TEST)
+    autoencoder, how = load_autoencoder(AUTOENCODER, train.features.shape[1:]), params.filter.reform
     model, history = train_classifier(
         train.images,
         one_hot(train.labels, n_classes),

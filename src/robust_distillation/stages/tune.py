@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import mlflow
@@ -12,17 +11,18 @@ from robust_distillation.classifiers.storage import save_model
 from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.tuning import tune_autoencoder
-from robust_distillation.files import read_json, write_json
+from robust_distillation.files import read_record, write_json
 from robust_distillation.params import Params
 from robust_distillation.paths import CLASSES, HYPERPARAMETERS, POISONED, PROBE, TRUSTED, VALIDATE
 from robust_distillation.progress import Bar
+from robust_distillation.records import Classes
 from robust_distillation.stages.pairs import training_pairs
 from robust_distillation.stages.results import report_metrics
 
 
 def main(params: Params) -> None:
     """Train the defender's probe on what it was given, make pairs with it, and search on them."""
-    n_classes = len(read_json(CLASSES)["ids"])
+    n_classes = len(read_record(CLASSES, Classes).ids)
     train, trusted, validate = ImageSet.load(POISONED), ImageSet.load(TRUSTED), ImageSet.load(VALIDATE)
     probe, _ = train_classifier(
         np.concatenate([train.images, trusted.images]),
@@ -52,6 +52,6 @@ def main(params: Params) -> None:
             bar.set_postfix(best=f"{min(losses):.5f}")
 
         best = tune_autoencoder(params.tune, params.autoencoder.batch_size, pairs, validation, record)
-    write_json(HYPERPARAMETERS, asdict(best))
-    mlflow.log_params({f"best.{key}": value for key, value in asdict(best).items()})
+    write_json(HYPERPARAMETERS, vars(best))
+    mlflow.log_params({f"best.{key}": value for key, value in vars(best).items()})
     report_metrics("tune", {"trials": len(losses), "best_val_loss": min(losses)})

@@ -17,9 +17,11 @@ from pydantic import TypeAdapter
 
 from robust_distillation.errors import InputError
 from robust_distillation.params import Params
+from robust_distillation.paths import DOWNLOADS
 from robust_distillation.tracking import store
 
 PIPELINE = Path("dvc.yaml")
+ARCHIVES = "${data.archives}"  # the one template in dvc.yaml
 GENERATED = ("dvc.lock", "reports")  # tracked by git, and written by the pipeline itself
 
 
@@ -37,9 +39,9 @@ def stage_run(stage: str, params: Params) -> Iterator[None]:
     Raises:
         InputError: dvc.yaml is missing or has no such stage, an input is missing, or the MLflow server does not answer.
     """
-    entry = _entry(stage)
+    entry = _entry(stage, params)
     tags = {"stage": stage, **commit_tags()}
-    tags |= {f"dvc_input.{path}": digest(Path(path)) for path in entry.get("deps", [])}
+    tags |= {f"dvc_input.{path}": digest(Path(path)) for path in entry["deps"]}
     seed = getattr(getattr(params, stage, None), "seed", None)
     if seed is not None:
         tags["seed"] = str(seed)
@@ -59,8 +61,8 @@ def input_digest(stage: str, params: Params) -> str:
     Raises:
         InputError: as for `stage_run`.
     """
-    entry = _entry(stage)
-    inputs = {path: digest(Path(path)) for path in entry.get("deps", [])}
+    entry = _entry(stage, params)
+    inputs = {path: digest(Path(path)) for path in entry["deps"]}
     listed = _listed(parameters(params), entry.get("params", []))
     return _md5(json.dumps([inputs, listed], sort_keys=True, default=str).encode()).hexdigest()
 
@@ -110,7 +112,7 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(handle, _md5).hexdigest()
     if not path.is_dir():
         raise InputError(f"{path}: not found; run `dvc repro` to make it")
-    files = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    files = (file for file in path.rglob("*") if file.is_file() and not _is_ignored(file))
     listing = sorted(
         ({"md5": digest(file), "relpath": file.relative_to(path).as_posix()} for file in files),
         key=itemgetter("relpath"),
@@ -118,17 +120,24 @@ def digest(path: Path) -> str:
     return _md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
+def _is_ignored(file: Path) -> bool:
+    """Tell whether .dvcignore names a file."""
+    return "__pycache__" in file.parts or file.parent == DOWNLOADS
+
+
 def _md5(data: bytes = b"") -> "hashlib._Hash":
     return hashlib.md5(data, usedforsecurity=False)
 
 
-def _entry(stage: str) -> dict[str, Any]:
+def _entry(stage: str, params: Params) -> dict[str, Any]:
     try:
-        return yaml.safe_load(PIPELINE.read_text())["stages"][stage]
+        entry = yaml.safe_load(PIPELINE.read_text())["stages"][stage]
     except FileNotFoundError:
         raise InputError(f"{PIPELINE}: not found; run from the repository root") from None
     except KeyError:
         raise InputError(f"{PIPELINE}: stages.{stage}: missing; add the stage") from None
+    deps = [path.replace(ARCHIVES, str(params.data.archives)) for path in entry.get("deps", [])]
+    return {**entry, "deps": deps}
 
 
 def _listed(values: dict[str, Any], names: list[str]) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""What the pipeline's JSON files hold, for those who read them back."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from robust_distillation.files import record
+
+
+@record
+class Classes:
+    """The class of each label.
+
+    Attributes:
+        ids: official class ids, in the order of the labels.
+        names: what people call them.
+    """
+
+    ids: Annotated[list[int], Field(min_length=1)]
+    names: list[str]
+
+    @model_validator(mode="after")
+    def each_has_a_name(self) -> "Classes":
+        """Refuse names that are not one for each id."""
+        if len(self.names) != len(self.ids):
+            raise ValueError(f"names must be one for each of the {len(self.ids)} ids. Received: {len(self.names)}")
+        return self
+
+
+@record
+class Filtering:
+    """How the filter decides.
+
+    Attributes:
+        threshold: reconstruction error above which an image is discarded.
+        reform: what becomes of the rest.
+    """
+
+    threshold: Annotated[float, Field(ge=0)]
+    reform: Literal["reconstruct", "none"]
+
+
+@record
+class Abstaining:
+    """When the student abstains; the fields are those of `Abstention`, the student aside."""
+
+    measure: Literal["passes", "nearest_class"]
+    passes: Annotated[int, Field(ge=2)]
+    seed: Annotated[int, Field(ge=0)]
+    class_distributions: Annotated[list[list[float]], Field(min_length=1)]
+    threshold: Annotated[float, Field(ge=0)]
+
+
+@record
+class Registered:
+    """The version that `register` made.
+
+    Attributes:
+        name: of the registered model.
+        version: its number, as MLflow writes it.
+    """
+
+    name: str
+    version: Annotated[str, Field(pattern=r"^[0-9]+$")]

@@ -1,0 +1,50 @@
+import json
+from dataclasses import fields
+
+import pytest
+
+from robust_distillation.defences.abstention import Abstention
+from robust_distillation.errors import InputError
+from robust_distillation.files import read_record
+from robust_distillation.records import Abstaining, Classes, Filtering, Registered
+
+ABSTAINING = {"measure": "passes", "passes": 3, "seed": 1, "class_distributions": [[1.0, 0.0]], "threshold": 0.5}
+
+
+def read(folder, kind, values):
+    path = folder / "record.json"
+    path.write_text(json.dumps(values))
+    return read_record(path, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Classes, {"ids": [1, 14], "names": ["Speed limit (30km/h)", "Stop"]}),
+        (Filtering, {"threshold": 0.02, "reform": "none"}),
+        (Abstaining, ABSTAINING),
+        (Registered, {"name": "student", "version": "3"}),
+    ],
+)
+def test_what_the_stages_write_is_read(tmp_path, kind, values):
+    assert vars(read(tmp_path, kind, values)) == values
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (Classes, {"ids": [1, 14], "names": ["Stop"]}, "names must be one for each of the 2 ids. Received: 1"),
+        (Classes, [1, 14], "whole file"),
+        (Filtering, {"threshold": -1, "reform": "none"}, "threshold: .*Received: -1"),
+        (Filtering, {"threshold": 0.02, "reform": "blur"}, "reform: .*Received: 'blur'"),
+        (Abstaining, ABSTAINING | {"threshold": "high"}, "threshold: .*Received: 'high'"),
+        (Registered, {"name": "student", "version": "third"}, "version: .*Received: 'third'"),
+    ],
+)
+def test_other_content_is_named(tmp_path, kind, values, said):
+    with pytest.raises(InputError, match=rf"record\.json: {said}"):
+        read(tmp_path, kind, values)
+
+
+def test_the_fields_of_abstaining_are_those_of_the_abstention_that_it_makes():
+    assert {field.name for field in fields(Abstention)} - {"student"} == {field.name for field in fields(Abstaining)}
