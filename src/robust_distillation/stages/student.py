@@ -1,13 +1,13 @@
 """student: learn the teacher's soft labels at T, infer when to abstain; train the undefended model beside it."""
 
 from robust_distillation.audit.figures import learning_curves
-from robust_distillation.classifiers.storage import load_model, save_model
+from robust_distillation.classifiers.storage import load_autoencoder, load_model, save_model
 from robust_distillation.classifiers.training import evaluate, one_hot, predict_logits, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.abstention import Abstention, class_distributions, infer_threshold
 from robust_distillation.defences.distillation import soft_labels
 from robust_distillation.defences.reform import reform
-from robust_distillation.files import read_json, write_json
+from robust_distillation.files import read_record, write_json
 from robust_distillation.params import Params
 from robust_distillation.paths import (
     ABSTENTION,
@@ -21,14 +21,16 @@ from robust_distillation.paths import (
     UNDEFENDED,
     VALIDATE,
 )
+from robust_distillation.records import Classes
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
 
 
 def main(params: Params) -> None:
     """Train the student; then the same architecture on the poisoned set as it came, with hard labels at T = 1."""
-    n_classes = len(read_json(CLASSES)["ids"])
-    autoencoder, teacher, how = load_model(AUTOENCODER), load_model(TEACHER), params.filter.reform
+    n_classes = len(read_record(CLASSES, Classes).ids)
     train, validate, test = ImageSet.load(FILTERED), ImageSet.load(VALIDATE), ImageSet.load(TEST)
+    autoencoder = load_autoencoder(AUTOENCODER, test.features.shape[1:])
+    teacher, how = load_model(TEACHER), params.filter.reform
     validate_seen, test_seen = (reform(autoencoder, part.images, how) for part in (validate, test))
     temperature = params.teacher.temperature
     student, history = train_classifier(
