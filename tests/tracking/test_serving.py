@@ -55,6 +55,7 @@ def write_pipeline_outputs() -> None:
     write_json(METRICS / "student.json", {"accuracy": 0.9, "coverage": 0.95})
     robustness = {"defence": {"worst_case": {"0.01": 0.5}}, "flags": {"zero_gradients": 0.0}}
     write_json(METRICS / "robustness.json", robustness)
+    write_json(VERDICT, {"images": {"train": 60, "test": 8}})
 
 
 @pytest.fixture(scope="module")
