@@ -305,6 +305,17 @@ def test_whoever_comes_next_finishes_or_drops_a_move_that_was_killed(gated, regi
         assert rollback(gated).to_version == one
 
 
+def test_a_killed_move_whose_version_is_gone_is_dropped(gated, register):
+    one = register(GOOD)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, 2)
+        with pytest.raises(KilledError):
+            promote(gated)
+    with store.connected() as client:
+        client.delete_model_version(gated.register.name, one)
+    assert history(gated) == []
+
+
 def test_a_move_does_the_writes_that_are_killed_above(gated, register, monkeypatch):
     register(GOOD)
     register(GOOD)

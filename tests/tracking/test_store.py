@@ -113,6 +113,7 @@ def refusal() -> str:
         ),
         (" ", "MLFLOW_TRACKING_URI= : not an address"),
         ("ftp://user:secret@host/x?token=secret", "MLFLOW_TRACKING_URI=ftp://host/x: not an address"),
+        ("user:secret@host", "MLFLOW_TRACKING_URI=host: not an address"),
         ("mlruns", "MLFLOW_TRACKING_URI=mlruns: not an address"),
         ("postgresql://user:secret@127.0.0.1:9/db", "MLFLOW_TRACKING_URI=postgresql://127.0.0.1:9/db: no MLflow"),
         ("sqlite:///params.yaml", "no MLflow server answers there (DatabaseError: file is not a database)"),
@@ -127,7 +128,7 @@ def test_an_address_that_is_no_store_is_one_line(repository, monkeypatch, uri, m
 
 def test_a_web_server_that_is_not_mlflow_is_one_line(repository, monkeypatch, web_server):
     monkeypatch.setenv(store.VARIABLE, web_server)
-    assert "no MLflow server answers there (error code " in refusal()
+    assert "no MLflow server answers there (API request to endpoint" in refusal()
 
 
 def test_an_empty_address_means_the_local_store(repository, monkeypatch):
@@ -146,7 +147,8 @@ def test_the_local_store_may_be_named_relative_as_for_serving(repository, monkey
 def test_a_local_store_that_is_garbage_is_named(repository):
     (repository / "mlruns/mlflow.db").write_text("garbage " * 1000)
     assert refusal() == (
-        f"{repository}/mlruns/mlflow.db: not a store of MLflow's: file is not a database; restore it, or move it away"
+        f"{repository}/mlruns/mlflow.db: MLflow's store cannot be used (DatabaseError: file is not a database); "
+        "mend it, or move it away"
     )
 
 

@@ -1,6 +1,5 @@
 """The commands that move versions of the registered model."""
 
-import shutil
 from typing import TYPE_CHECKING
 
 import click
@@ -74,8 +73,7 @@ def history() -> None:
             *(when, move.action, move.from_version, move.to_version, move.who, move.commit[:8], forced),
             *("\n".join(_judged(move)), move.reason),
         )
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+    Console(width=WIDTH, markup=False, emoji=False, highlight=False).print(table)
 
 
 def _describe(name: str, move: "Move") -> str:
@@ -94,5 +92,5 @@ def _judged(move: "Move") -> list[str]:
         else:
             least = move.gate.get(name)
             bound = "" if least is None else f" {'>=' if value >= least else '<'} {least:g}"
-            lines.append(f"{name.removeprefix('robustness.defence.')} {value:.3g}{bound}")
+            lines.append(f"{name.removeprefix('robustness.defence.')} {value:.4g}{bound}")
     return lines

@@ -149,11 +149,23 @@ def _settled(params: Params) -> Iterator["MlflowClient"]:
     with store.connected() as client, store.lock("promotion"):
         close_abandoned(client, store.experiment(client, name))
         for run in _runs(client, name, "RUNNING"):
-            if DECIDED in run.data.tags:
-                _carry_out(client, name, run)
-            else:
-                client.set_terminated(run.info.run_id, "KILLED")
+            _settle(client, name, run)
         yield client
+
+
+def _settle(client: "MlflowClient", name: str, run: "Run") -> None:
+    """Finish a move that was decided; drop one that was not, or whose version was deleted since."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if DECIDED in run.data.tags:
+            _carry_out(client, name, run)
+        else:
+            client.set_terminated(run.info.run_id, "KILLED")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        client.set_terminated(run.info.run_id, "FAILED")
 
 
 def _move(

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -58,7 +57,7 @@ def connected() -> Iterator["MlflowClient"]:
 
     import mlflow
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import OperationalError
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # It prints what it then raises.
@@ -68,15 +67,14 @@ def connected() -> Iterator["MlflowClient"]:
         with lock("mlflow"):
             _check_database(uri)
             _relocate()
-            client = mlflow.MlflowClient()
+            client = _client(uri)
     else:
-        client = mlflow.MlflowClient()
-        _check_api(client, uri)
+        client = _client(uri)
     try:
         yield client
     except MlflowException as error:
         for problem in (error.__context__, error.__cause__):
-            if isinstance(problem, requests.RequestException | SQLAlchemyError):
+            if isinstance(problem, requests.RequestException | OperationalError):
                 raise _unreachable(uri, type(problem).__name__) from error
         raise
 
@@ -181,14 +179,19 @@ def _check_server(uri: str) -> None:
         raise _unreachable(uri, f"status {answer.status_code}")
 
 
-def _check_api(client: "MlflowClient", uri: str) -> None:
+def _client(uri: str) -> "MlflowClient":
+    """Return a client that got its first answer."""
+    import mlflow
     from mlflow.exceptions import MlflowException
 
     try:
+        client = mlflow.MlflowClient()
         client.search_experiments(max_results=1)
     except MlflowException as error:
-        status = re.search(r"error code \d+", error.message) or re.search(r"not in a valid JSON format", error.message)
-        raise _unreachable(uri, status[0] if status else error.error_code) from None
+        # What a web server other than MLflow's answers is a page of HTML, of which MLflow quotes a lot.
+        problem = error.message.partition("Response body")[0].strip(" .")
+        raise _unreachable(uri, problem.replace(uri, _public(uri))) from None
+    return client
 
 
 def _check_database(uri: str) -> None:
@@ -204,12 +207,12 @@ def _check_database(uri: str) -> None:
         problem = getattr(error, "orig", error)
         # Only of what comes from Python itself is it certain that it holds no password.
         told = f": {problem}" if isinstance(problem, sqlite3.Error | ImportError) else ""
-        if uri == _local_uri():
-            raise InputError(f"{_database()}: not a store of MLflow's{told}; restore it, or move it away") from None
         raise _unreachable(uri, f"{type(problem).__name__}{told}") from None
 
 
 def _unreachable(uri: str, problem: str) -> InputError:
+    if uri == _local_uri():
+        return InputError(f"{_database()}: MLflow's store cannot be used ({problem}); mend it, or move it away")
     return InputError(
         f"{VARIABLE}={_public(uri)}: no MLflow server answers there ({problem}); start it, correct the address, "
         "or unset the variable to use mlruns/ of this repository"
@@ -218,5 +221,5 @@ def _unreachable(uri: str, problem: str) -> InputError:
 
 def _public(uri: str) -> str:
     """Return a URI without what may be secret: user, password and query."""
-    scheme, separator, rest = uri.partition("://")
+    scheme, separator, rest = uri.rpartition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"

@@ -77,7 +77,9 @@ def log_dataset(params: Params, run_id: str) -> None:
         name=params.data.source,
         digest=digest(DATASET),
         source_type="local",
-        source=str(params.data.archives or "drawn"),
+        source=json.dumps(
+            {"uri": "drawn" if params.data.source == "synthetic" else str(params.data.archives or "web")}
+        ),
         profile=json.dumps(read_json(VERDICT)["images"]),
     )
     entry = DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])
