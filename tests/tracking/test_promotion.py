@@ -25,12 +25,27 @@ WRITES = (  # what a move calls to change the store, in the order of the first c
 )
 MOVE_TOGETHER = """
 import multiprocessing
+import time
 import mlflow  # once, before the processes part
 from robust_distillation.errors import InputError
 from robust_distillation.params import load_params
+from robust_distillation.tracking import promotion, store
 from robust_distillation.tracking.promotion import promote, rollback
 
+context = multiprocessing.get_context("fork")
+ready = context.Barrier(8)
+read = promotion._current
+
+def read_and_dawdle(*arguments):
+    current = read(*arguments)
+    time.sleep(0.3)  # for the others to come in between, if they can
+    return current
+
+promotion._current = read_and_dawdle
+
 def move(number):
+    with store.connected():
+        ready.wait(100)
     try:
         if number % 4 == 3:
             rollback(load_params(), force=True, reason=str(number))
@@ -39,7 +54,7 @@ def move(number):
     except InputError as error:
         return str(error)
 
-with multiprocessing.get_context("fork").Pool(8) as pool:
+with context.Pool(8) as pool:
     print(*filter(None, pool.map(move, range(8), chunksize=1)), sep="\\n")
 """
 
