@@ -1,4 +1,5 @@
 import http.server
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from threading import Thread
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError
 
 from robust_distillation.errors import InputError
 from robust_distillation.tracking import store
@@ -150,6 +153,13 @@ def test_a_local_store_that_is_garbage_is_named(repository):
         f"{repository}/mlruns/mlflow.db: MLflow's store cannot be used (DatabaseError: file is not a database); "
         "mend it, or move it away"
     )
+
+
+def test_a_database_that_fails_midway_is_one_line(repository):
+    locked = OperationalError("", {}, sqlite3.OperationalError("database is locked"))
+    with pytest.raises(InputError, match=r"mlflow\.db: MLflow's store cannot be used \(OperationalError\)"):  # noqa: SIM117
+        with store.connected():
+            raise MlflowException(str(locked)) from locked
 
 
 class Echo(mlflow.pyfunc.PythonModel):

@@ -73,9 +73,10 @@ def connected() -> Iterator["MlflowClient"]:
     try:
         yield client
     except MlflowException as error:
-        for problem in (error.__context__, error.__cause__):
-            if isinstance(problem, requests.RequestException | OperationalError):
-                raise _unreachable(uri, type(problem).__name__) from error
+        if isinstance(error.__context__, requests.RequestException):
+            raise _unreachable(uri, type(error.__context__).__name__) from error
+        if isinstance(error.__cause__, OperationalError):
+            raise _unusable(uri, type(error.__cause__.orig).__name__) from error
         raise
 
 
@@ -190,7 +191,7 @@ def _client(uri: str) -> "MlflowClient":
     except MlflowException as error:
         # What a web server other than MLflow's answers is a page of HTML, of which MLflow quotes a lot.
         problem = error.message.partition("Response body")[0].strip(" .")
-        raise _unreachable(uri, problem.replace(uri, _public(uri))) from None
+        raise _unusable(uri, problem.replace(uri, _public(uri))) from None
     return client
 
 
@@ -207,12 +208,16 @@ def _check_database(uri: str) -> None:
         problem = getattr(error, "orig", error)
         # Only of what comes from Python itself is it certain that it holds no password.
         told = f": {problem}" if isinstance(problem, sqlite3.Error | ImportError) else ""
-        raise _unreachable(uri, f"{type(problem).__name__}{told}") from None
+        raise _unusable(uri, f"{type(problem).__name__}{told}") from None
+
+
+def _unusable(uri: str, problem: str) -> InputError:
+    if uri == _local_uri():
+        return InputError(f"{_database()}: MLflow's store cannot be used ({problem}); mend it, or move it away")
+    return _unreachable(uri, problem)
 
 
 def _unreachable(uri: str, problem: str) -> InputError:
-    if uri == _local_uri():
-        return InputError(f"{_database()}: MLflow's store cannot be used ({problem}); mend it, or move it away")
     return InputError(
         f"{VARIABLE}={_public(uri)}: no MLflow server answers there ({problem}); start it, correct the address, "
         "or unset the variable to use mlruns/ of this repository"
