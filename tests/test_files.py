@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from pydantic.dataclasses import dataclass
 
 from robust_distillation.errors import InputError
-from robust_distillation.files import read_json, read_record, record, replacing, write_json
+from robust_distillation.files import STRICT, read_json, read_record, replacing, write_json
 
 KILLED_HALFWAY = """
 import os, signal, sys
@@ -118,7 +119,7 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path):
         read_json(tmp_path)
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Verdict:
     score: float
     name: str

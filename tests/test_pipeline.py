@@ -227,7 +227,8 @@ def test_trials_are_nested_below_tune(runs):
 def test_one_summary_holds_every_param_and_the_headline_metrics(clone, runs):
     from robust_distillation.tracking.runs import parameters
 
-    (summary,) = (run for run in runs if run.info.run_name == "summary")
+    (summary,) = (run for run in runs if "summary" in run.data.tags)
+    assert summary.info.run_name.startswith("summary v1 ")
     params = parameters(load_params(clone.folder / "params.yaml"))
     assert summary.data.params == {key: str(value) for key, value in params.items()}
     assert summary.data.metrics.keys() >= HEADLINES
@@ -356,10 +357,26 @@ def test_an_experiment_runs_what_changed_and_logs_to_the_real_store(pulled, expe
     ran = [line.split("'")[1] for line in experiment.splitlines() if line.startswith("Running stage")]
     assert ran == ["check", "robustness", "register"]
     runs = pulled.runs()
-    assert sorted(run.info.run_name for run in runs) == ["robustness", "summary"]
+    assert {run.data.tags["stage"]: run.data.tags.get("summary") for run in runs} == {
+        "robustness": None,
+        "register": "true",
+    }
+    assert sorted(run.info.run_name for run in runs) == ["robustness", "summary v1 late"]
     assert {run.data.tags["dvc_experiment"] for run in runs} == {"late"}
     assert {run.data.params["robustness.images"] for run in runs} == {"7"}
     assert not list((pulled.folder / ".dvc").rglob("mlflow.db"))
+
+
+def test_a_clone_that_pulled_registers_and_promotes_its_own_models(pulled, experiment):
+    force = ("--force", "--reason", "pulled")
+    told = pulled.run("robust-distillation", "promote", *force).splitlines()
+    assert len(told) == 2
+    assert "version 2 is registered from what lies here" in told[0]  # version 1 is the experiment's
+    assert "version 2 is in staging, the first" in told[1]
+    assert "in staging already" in pulled.run("robust-distillation", "promote")
+    assert "up to date" in pulled.run("dvc", "repro")
+    commit = pulled.run("git", "rev-parse", "HEAD")[:8]
+    assert f"summary v2 {commit}" in {run.info.run_name for run in pulled.runs()}
 
 
 def test_dvc_shows_and_compares_experiments(pulled, experiment, tmp_path):

@@ -17,13 +17,16 @@ def read(folder, kind, values):
     return read_record(path, kind)
 
 
+REGISTERED = {"name": "student", "version": "3", "run_id": "a1", "pipeline": "b2"}
+
+
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
         (Classes, {"ids": [1, 14], "names": ["Speed limit (30km/h)", "Stop"]}),
         (Filtering, {"threshold": 0.02, "reform": "none"}),
         (Abstaining, ABSTAINING),
-        (Registered, {"name": "student", "version": "3"}),
+        (Registered, REGISTERED),
     ],
 )
 def test_what_the_stages_write_is_read(tmp_path, kind, values):
@@ -38,7 +41,11 @@ def test_what_the_stages_write_is_read(tmp_path, kind, values):
         (Filtering, {"threshold": -1, "reform": "none"}, "threshold: .*Received: -1"),
         (Filtering, {"threshold": 0.02, "reform": "blur"}, "reform: .*Received: 'blur'"),
         (Abstaining, ABSTAINING | {"threshold": "high"}, "threshold: .*Received: 'high'"),
-        (Registered, {"name": "student", "version": "third"}, "version: .*Received: 'third'"),
+        (
+            Registered,
+            {"name": "student", "version": "third", "run_id": "a1", "pipeline": "b2"},
+            "version: .*Received: 'third'",
+        ),
     ],
 )
 def test_other_content_is_named(tmp_path, kind, values, said):

@@ -50,6 +50,8 @@ class OneLineErrors(click.Group):
 @click.version_option(package_name="robust-distillation")
 def main(debug: bool) -> None:
     """Denoising-autoencoder-based defensive distillation: poison, filter, distil, attack, register, promote."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @main.command()
@@ -81,8 +83,6 @@ def stage(ctx: click.Context, name: str) -> None:
     from robust_distillation.quiet import stderr_held_back
     from robust_distillation.tracking.runs import stage_run
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     start = time.monotonic()
     params = load_params()
     with stderr_held_back():

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
 
 from robust_distillation.errors import InputError, describe
 
@@ -19,7 +18,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 AGAIN = "run `dvc repro` to make it"
 
 Record = TypeVar("Record")
-record = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)  # of the dataclasses that JSON files are read as
 
 
 @contextmanager
@@ -88,7 +87,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_record(path: Path, kind: type[Record]) -> Record:
-    """Read a JSON file as a dataclass decorated with `record`.
+    """Read a JSON file as a pydantic dataclass whose configuration is `STRICT`.
 
     Raises:
         InputError: the file is missing or is not JSON, or lacks a field, has one too many or of another type.

@@ -3,11 +3,12 @@
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
 
-from robust_distillation.files import record
+from robust_distillation.files import STRICT
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Classes:
     """The class of each label.
 
@@ -27,7 +28,7 @@ class Classes:
         return self
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Filtering:
     """How the filter decides.
 
@@ -40,7 +41,7 @@ class Filtering:
     reform: Literal["reconstruct", "none"]
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Abstaining:
     """When the student abstains; the fields are those of `Abstention`, the student aside."""
 
@@ -51,14 +52,18 @@ class Abstaining:
     threshold: Annotated[float, Field(ge=0)]
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Registered:
-    """The version that `register` made.
+    """Which version the register stage made, and from what.
 
     Attributes:
         name: of the registered model.
-        version: its number, as MLflow writes it.
+        version: its number, as MLflow writes it, in the store that the stage used; another store numbers its own.
+        run_id: the summary run that the version stems from.
+        pipeline: hash of the data, models and metrics that went into it.
     """
 
     name: str
     version: Annotated[str, Field(pattern=r"^[0-9]+$")]
+    run_id: str
+    pipeline: str

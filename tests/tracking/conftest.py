@@ -7,10 +7,24 @@ import time
 from pathlib import Path
 from shutil import copyfile
 
+import numpy as np
 import pytest
 import requests
+import yaml
 
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.files import write_json
 from robust_distillation.params import load_params
+from robust_distillation.paths import (
+    ABSTENTION,
+    AUTOENCODER,
+    CLASSES,
+    DETECTOR,
+    METRICS,
+    STUDENT,
+    TEST,
+    VERDICT,
+)
 from robust_distillation.tracking import store
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +90,49 @@ def repository(tmp_path, monkeypatch, enter):
 @pytest.fixture
 def params(repository):
     return load_params()
+
+
+@pytest.fixture(scope="session")
+def write_pipeline_outputs():
+    """A function that leaves in the working directory what the stages before `register` leave, and its entry."""
+    return write_outputs
+
+
+def write_outputs(images: np.ndarray, ids: list[int], names: list[str]) -> None:
+    """The thresholds are set so that some of `images` lie on either side."""
+    write_networks(images.shape[1:], len(ids))
+    numbers = np.zeros(len(images), np.int64)
+    ImageSet(
+        features=images,
+        labels=numbers,
+        ids=np.array([str(number) for number in range(len(images))]),
+        tracks=numbers,
+        sizes=np.zeros((len(images), 2), np.int64),
+        coords=np.zeros((len(images), 4), np.int64),
+    ).save(TEST)
+    write_json(CLASSES, {"ids": ids, "names": names})
+    write_json(DETECTOR, {"threshold": 0.1, "reform": "reconstruct"})
+    abstention = {"measure": "passes", "passes": 5, "seed": 1, "class_distributions": np.eye(len(ids)).tolist()}
+    write_json(ABSTENTION, abstention | {"threshold": 0.02})
+    write_json(METRICS / "student.json", {"accuracy": 0.9, "coverage": 0.95})
+    robustness = {"defence": {"worst_case": {"0.01": 0.5}}, "flags": {"zero_gradients": 0.0}}
+    write_json(METRICS / "robustness.json", robustness)
+    write_json(VERDICT, {"images": {"train": 60, "test": len(images)}})
+    deps = [TEST.parent, STUDENT.parent, METRICS, VERDICT]
+    entry = {"cmd": "echo", "deps": [str(path) for path in deps], "params": ["register"]}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"register": entry}}))
+
+
+def write_networks(shape: tuple[int, ...], n_classes: int) -> None:
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input(shape)
+    STUDENT.parent.mkdir()
+    flat = layers.Dropout(0.3)(layers.Flatten()(image))
+    keras.Model(image, layers.Dense(n_classes)(flat)).save(STUDENT)
+    keras.Model(image, layers.Conv2D(3, 3, padding="same", activation="sigmoid")(image)).save(AUTOENCODER)
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,62 @@
+import itertools
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
+from functools import wraps
 
 import pytest
 from click.testing import CliRunner
+from mlflow import MlflowClient
 
 from robust_distillation.errors import InputError
-from robust_distillation.files import write_json
-from robust_distillation.paths import REGISTERED
 from robust_distillation.tracking import cli, store
 from robust_distillation.tracking.promotion import history, promote, rollback
 
 ROBUST = "robustness.defence.worst_case.0.01"
 GOOD = {"student_accuracy": 0.9, "coverage": 0.95, ROBUST: 0.5, "robustness.flags.softmax_outputs": 0.0}
+WRITES = (  # what a move calls to change the store, in the order of the first calls
+    "create_run",
+    "log_batch",
+    "set_model_version_tag",
+    "set_registered_model_alias",
+    "transition_model_version_stage",
+    "set_terminated",
+)
+MOVE_TOGETHER = """
+import multiprocessing
+import time
+import mlflow  # once, before the processes part
+from robust_distillation.errors import InputError
+from robust_distillation.params import load_params
+from robust_distillation.tracking import promotion, store
+from robust_distillation.tracking.promotion import promote, rollback
+
+context = multiprocessing.get_context("fork")
+ready = context.Barrier(8)
+read = promotion._current
+
+def read_and_dawdle(*arguments):
+    current = read(*arguments)
+    time.sleep(0.3)  # for the others to come in between, if they can
+    return current
+
+promotion._current = read_and_dawdle
+
+def move(number):
+    with store.connected():
+        ready.wait(100)
+    try:
+        if number % 4 == 3:
+            rollback(load_params(), force=True, reason=str(number))
+        else:
+            promote(load_params(), number % 4 + 1, force=True, reason=str(number))
+    except InputError as error:
+        return str(error)
+
+with context.Pool(8) as pool:
+    print(*filter(None, pool.map(move, range(8), chunksize=1)), sep="\\n")
+"""
 
 
 @pytest.fixture
@@ -168,7 +213,15 @@ def test_promoting_what_is_in_staging_changes_nothing(gated, register):
     assert promote(gated)
     assert promote(gated) is None
     assert len(history(gated)) == 1
-    assert "in staging already" in CliRunner().invoke(cli.promote).output
+    assert "in staging already" in CliRunner().invoke(cli.promote, ["--version", "1"]).output
+
+
+def test_a_reason_that_the_trail_would_not_keep_is_refused(gated, register):
+    register(GOOD)
+    promote(gated)
+    with pytest.raises(InputError, match=r"version 1: in staging already; nothing moves, .* leave it out"):
+        promote(gated, force=True, reason="once more")
+    assert len(history(gated)) == 1
 
 
 def test_the_commands(gated, register):
@@ -177,21 +230,127 @@ def test_the_commands(gated, register):
     run = CliRunner().invoke
     assert run(cli.history).output == "no version was promoted yet\n"
     assert "version 1 is in staging, the first" in run(cli.promote, ["--version", "1"]).output
-    assert "version 2 is in staging, instead of version 1" in run(cli.promote, ["--reason", "newer"]).output
+    assert (
+        "version 2 is in staging, instead of version 1"
+        in run(cli.promote, ["--version", "2", "--reason", "newer"]).output
+    )
     assert "version 1 is in staging, instead of version 2" in run(cli.rollback).output
-    header, *rows = run(cli.history).output.splitlines()
-    assert header.split()[:5] == ["when", "action", "from_version", "to_version", "who"]
+    header, *lines = run(cli.history).output.splitlines()
+    assert header.split() == ["when", "action", "from", "to", "who", "commit", "forced", "gate", "reason"]
+    rows = [line for line in lines if "Tester" in line]
     assert len(rows) == 3
     assert "newer" in rows[1]
     assert "c0ffee00" in rows[1]
 
 
-def test_what_is_promoted_is_what_this_folder_registered_not_what_an_experiment_did(gated, register):
-    mine = register(GOOD)
+def test_history_fits_120_columns_whatever_was_given(gated, register):
+    register(GOOD | {"student_accuracy": 0.25, "robustness.flags.zero_gradients": 1.0})
+    promote(gated, force=True, reason="[bold] words " + "that go on and on " * 20)
+    lines = CliRunner().invoke(cli.history).output.splitlines()
+    assert max(map(len, lines)) <= 120
+    told = " ".join(" ".join(lines).split())
+    assert all(part in told for part in ("yes", "student_accuracy 0.25 < 0.8", "coverage 0.95 >= 0.8", "[bold]"))
+    assert "flag zero_gradients" in told
+    assert "softmax_outputs" not in told
+
+
+def test_rollback_passes_the_gate_of_today_or_says_that_it_was_forced(gated, register):
+    one, two = register(GOOD | {"coverage": 0.85}), register(GOOD)
+    promote(gated, int(one))
+    promote(gated, int(two))
+    stricter = replace(gated, promotion=replace(gated.promotion, min_coverage=0.9))
+    with pytest.raises(InputError, match=r"version 1: refused: coverage 0\.85 is below 0\.9 "):
+        rollback(stricter)
+    assert staged(gated)[0] == two
+    with pytest.raises(InputError, match="--force: needs --reason TEXT"):
+        rollback(stricter, force=True)
+    move = rollback(stricter, force=True, reason="less bad")
+    assert (move.forced, move.reason, move.gate["coverage"]) == (True, "less bad", 0.9)
+    assert history(gated)[0].gate == {"student_accuracy": 0.8, "coverage": 0.8, ROBUST: 0.4}
+    assert staged(gated) == (one, [one], [one])
+
+
+class KilledError(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+def kill_at(monkeypatch, number: int) -> None:
+    """Make the store's client raise instead of its write with this number, counted from 0, and all later ones."""
+    count = itertools.count()
+    for name in WRITES:
+        method = getattr(MlflowClient, name)
+
+        def write(*arguments, _method=method, **keywords):
+            if next(count) >= number:
+                raise KilledError
+            return _method(*arguments, **keywords)
+
+        monkeypatch.setattr(MlflowClient, name, wraps(method)(write))
+
+
+N_WRITES = 15  # of a move that replaces a version: run, what it holds, 10 tags, alias, stage, end
+KILLS = [("promote", number) for number in range(N_WRITES)] + [
+    ("rollback", number) for number in (0, 1, 2, N_WRITES - 1)
+]
+
+
+@pytest.mark.parametrize(("action", "number"), KILLS)
+def test_whoever_comes_next_finishes_or_drops_a_move_that_was_killed(gated, register, action, number):
+    one, two = register(GOOD), register(GOOD)
+    promote(gated, int(one))
+    if action == "rollback":
+        promote(gated, int(two))
+    before, target = (one, two) if action == "promote" else (two, one)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, number)
+        with pytest.raises(KilledError):
+            promote(gated, int(two), reason="r") if action == "promote" else rollback(gated, reason="r")
+    last = history(gated)[-1]
+    decided = number > 1
+    assert last.to_version == (target if decided else before)
+    assert (last.reason == "r") == decided
+    assert staged(gated) == (last.to_version, [last.to_version], [last.to_version])
+    assert history(gated)[-1] == last
+    with store.connected() as client:
+        trail = store.experiment(client, f"{gated.register.name}-promotions")
+        assert not client.search_runs([trail], "attributes.status = 'RUNNING'")
+        tags = client.get_model_version(gated.register.name, last.to_version).tags
+    assert tags["staging.from_version"] == last.from_version
+    if last.to_version == two:
+        assert rollback(gated).to_version == one
+
+
+def test_a_killed_move_whose_version_is_gone_is_dropped(gated, register):
+    one = register(GOOD)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, 2)
+        with pytest.raises(KilledError):
+            promote(gated)
+    with store.connected() as client:
+        client.delete_model_version(gated.register.name, one)
+    assert history(gated) == []
+
+
+def test_a_move_does_the_writes_that_are_killed_above(gated, register, monkeypatch):
     register(GOOD)
-    write_json(REGISTERED, {"name": gated.register.name, "version": mine})
-    assert "version 1 is in staging, the first" in CliRunner().invoke(cli.promote).output
-    assert staged(gated)[0] == mine
+    register(GOOD)
+    promote(gated, 1)
+    kill_at(monkeypatch, N_WRITES)
+    assert promote(gated, 2)
+
+
+def test_moves_at_once_leave_one_chain(gated, register):
+    for _ in range(3):
+        register(GOOD)
+    done = subprocess.run([sys.executable, "-c", MOVE_TOGETHER], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    refused = [line for line in done.stdout.splitlines() if line]
+    assert all("nothing to roll back to" in line or "in staging already" in line for line in refused)
+    moves = history(gated)
+    assert len(moves) == 8 - len(refused)
+    assert [move.from_version for move in moves] == ["", *(move.to_version for move in moves[:-1])]
+    assert all(move.from_version != move.to_version for move in moves)
+    assert staged(gated) == (moves[-1].to_version,) + 2 * ([moves[-1].to_version],)
 
 
 def test_the_same_on_a_server(gated, register, server, monkeypatch):

@@ -2,6 +2,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -39,6 +40,8 @@ def test_a_stage_run_names_params_inputs_seed_and_commit(params):
     }
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
     assert tags.pop("dvc_input.data/dataset").endswith(".dir")
+    assert tags.pop("process.pid") == str(os.getpid())
+    assert {tags.pop(f"process.{key}") for key in ("host", "start", "folder")} > {str(Path.cwd())}
     assert tags == {
         "stage": "poison",
         "seed": "102",

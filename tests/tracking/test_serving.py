@@ -9,10 +9,9 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException
 
-from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.files import read_json, write_json
+from robust_distillation.files import read_json
 from robust_distillation.params import load_params
-from robust_distillation.paths import ABSTENTION, AUTOENCODER, CLASSES, DETECTOR, METRICS, REGISTERED, STUDENT, TEST
+from robust_distillation.paths import ABSTENTION, AUTOENCODER, REGISTERED, STUDENT
 from robust_distillation.tracking import store
 from robust_distillation.tracking.promotion import promote
 
@@ -24,48 +23,15 @@ IMAGES[::2] //= 4
 UINT8 = r"images must be uint8 \(whole numbers, 0 to 255\) of shape \(N, 12, 12, 3\), N at least 1. Received: "
 
 
-def write_networks() -> None:
-    import keras
-    from keras import layers
-
-    keras.utils.set_random_seed(0)
-    image = keras.Input(SHAPE)
-    STUDENT.parent.mkdir()
-    flat = layers.Dropout(0.3)(layers.Flatten()(image))
-    keras.Model(image, layers.Dense(len(IDS))(flat)).save(STUDENT)
-    keras.Model(image, layers.Conv2D(3, 3, padding="same", activation="sigmoid")(image)).save(AUTOENCODER)
-
-
-def write_pipeline_outputs() -> None:
-    """Leave what the earlier stages leave, the thresholds set so that some images lie on either side."""
-    write_networks()
-    numbers = np.zeros(len(IMAGES), np.int64)
-    ImageSet(
-        features=IMAGES,
-        labels=numbers,
-        ids=np.array([str(number) for number in range(len(IMAGES))]),
-        tracks=numbers,
-        sizes=np.zeros((len(IMAGES), 2), np.int64),
-        coords=np.zeros((len(IMAGES), 4), np.int64),
-    ).save(TEST)
-    write_json(CLASSES, {"ids": IDS, "names": NAMES})
-    write_json(DETECTOR, {"threshold": 0.1, "reform": "reconstruct"})
-    abstention = {"measure": "passes", "passes": 5, "seed": 1, "class_distributions": np.eye(len(IDS)).tolist()}
-    write_json(ABSTENTION, abstention | {"threshold": 0.02})
-    write_json(METRICS / "student.json", {"accuracy": 0.9, "coverage": 0.95})
-    robustness = {"defence": {"worst_case": {"0.01": 0.5}}, "flags": {"zero_gradients": 0.0}}
-    write_json(METRICS / "robustness.json", robustness)
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, enter):
+def folder(tmp_path_factory, enter, write_pipeline_outputs):
     """A working directory in which the register stage ran, and its version was promoted."""
     from robust_distillation.stages import register
 
     folder = tmp_path_factory.mktemp("registered")
     with pytest.MonkeyPatch.context() as patch:
         enter(folder, patch)
-        write_pipeline_outputs()
+        write_pipeline_outputs(IMAGES, IDS, NAMES)
         params = load_params()
         with store.connected() as client, mlflow.start_run(experiment_id=store.experiment(client, "e")):
             register.main(params)
@@ -97,15 +63,20 @@ def answer(model, free_port):
 
 
 def test_the_stage_registers_a_version_of_the_summary_run(folder):
-    assert read_json(REGISTERED) == {"name": "traffic-sign-student", "version": "1"}
-    run = mlflow.get_run(mlflow.MlflowClient().get_model_version("traffic-sign-student", "1").run_id)
-    assert run.data.metrics == {
+    version = mlflow.MlflowClient().get_model_version("traffic-sign-student", "1")
+    run = mlflow.get_run(version.run_id)
+    registered = read_json(REGISTERED)
+    assert registered == {"name": version.name, "version": "1", "run_id": version.run_id} | {
+        "pipeline": version.tags["pipeline"]
+    }
+    assert {name: value for name, value in run.data.metrics.items() if not name.startswith("_headline/")} == {
         "student_accuracy": 0.9,
         "coverage": 0.95,
         "robustness.defence.worst_case.0.01": 0.5,
         "robustness.flags.zero_gradients": 0.0,
     }
-    assert run.info.run_name == "summary"
+    assert run.info.run_name == "summary v1"
+    assert run.data.tags["summary"] == "true"
     assert run.data.params["student.epochs"] == str(load_params().student.epochs)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from robust_distillation.classifiers.training import (
     PREDICTED_AT_ONCE,
@@ -17,7 +18,7 @@ from robust_distillation.classifiers.training import (
     shuffled_batches,
     whole_batches,
 )
-from robust_distillation.files import record
+from robust_distillation.files import STRICT
 from robust_distillation.params import Autoencoder, Count, format_epsilon
 from robust_distillation.threats.evasion.sign import craft
 from robust_distillation.threats.evasion.victim import Model
@@ -26,7 +27,7 @@ from robust_distillation.threats.poison import quantise
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Hyperparameters:
     """What keras-tuner searches.
 

@@ -7,6 +7,8 @@ import click
 if TYPE_CHECKING:
     from robust_distillation.tracking.promotion import Move
 
+WIDTH = 120
+
 
 @click.command()
 @click.option("--version", type=click.IntRange(min=1), help="Which version; that of the last run here if not given.")
@@ -14,47 +16,81 @@ if TYPE_CHECKING:
 @click.option("--reason", default="", help="Why; the trail keeps it.")
 def promote(version: int | None, force: bool, reason: str) -> None:
     """Move a version to staging if it passes the gate in params.yaml."""
-    from robust_distillation.files import read_json
     from robust_distillation.params import load_params
-    from robust_distillation.paths import REGISTERED
     from robust_distillation.tracking import promotion
 
     params = load_params()
-    if version is None and REGISTERED.exists():
-        version = int(read_json(REGISTERED)["version"])
+    name = params.register.name
+    if version is None:
+        from robust_distillation.tracking.registry import version_here
+
+        version, registered = version_here(params)
+        if registered:
+            click.echo(f"{name} version {version} is registered from what lies here; this MLflow store had none of it")
     move = promotion.promote(params, version, force=force, reason=reason)
     if move is None:
-        click.echo(f"{params.register.name}: that version is in staging already; see `robust-distillation history`")
+        click.echo(f"{name}: that version is in staging already; see `robust-distillation history`")
     else:
-        click.echo(_describe(params.register.name, move))
+        click.echo(_describe(name, move))
 
 
 @click.command()
+@click.option("--force", is_flag=True, help="Roll back although the gate refuses; needs a reason.")
 @click.option("--reason", default="", help="Why; the trail keeps it.")
-def rollback(reason: str) -> None:
-    """Move the version that was in staging before back there."""
+def rollback(force: bool, reason: str) -> None:
+    """Move the version that was in staging before back there, if it passes the gate in params.yaml."""
     from robust_distillation.params import load_params
     from robust_distillation.tracking import promotion
 
     params = load_params()
-    move = promotion.rollback(params, reason=reason)
+    move = promotion.rollback(params, force=force, reason=reason)
     click.echo(_describe(params.register.name, move))
 
 
 @click.command()
 def history() -> None:
     """Print who moved which version when, from which, with which metrics, and why."""
-    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
 
     from robust_distillation.params import load_params
     from robust_distillation.tracking import promotion
 
     moves = promotion.history(load_params())
-    rows = [{**vars(move), "commit": move.commit[:8], **move.metrics} for move in moves]
-    table = pd.DataFrame(rows).drop(columns="metrics", errors="ignore")
-    click.echo(table.to_string(index=False) if rows else "no version was promoted yet")
+    if not moves:
+        click.echo("no version was promoted yet")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("when", "action", "from", "to"):
+        table.add_column(header, no_wrap=True)
+    table.add_column("who", max_width=16)
+    for header in ("commit", "forced", "gate"):
+        table.add_column(header, no_wrap=True)
+    table.add_column("reason")
+    for move in moves:
+        when, forced = move.when[:16].replace("T", " "), "yes" if move.forced else ""
+        table.add_row(
+            *(when, move.action, move.from_version, move.to_version, move.who, move.commit[:8], forced),
+            *("\n".join(_judged(move)), move.reason),
+        )
+    Console(width=WIDTH, markup=False, emoji=False, highlight=False).print(table)
 
 
 def _describe(name: str, move: "Move") -> str:
     former = f"instead of version {move.from_version}" if move.from_version else "the first"
     return f"{name} version {move.to_version} is in staging, {former}: models:/{name}@staging"
+
+
+def _judged(move: "Move") -> list[str]:
+    """Return what the gate saw: each metric and the least that passes, and the flags that are raised."""
+    from robust_distillation.tracking.promotion import FLAGS
+
+    lines = []
+    for name, value in move.metrics.items():
+        if name.startswith(FLAGS):
+            lines += [f"flag {name.removeprefix(FLAGS)}"] if value else []
+        else:
+            least = move.gate.get(name)
+            bound = "" if least is None else f" {'>=' if value >= least else '<'} {least:g}"
+            lines.append(f"{name.removeprefix('robustness.defence.')} {value:.4g}{bound}")
+    return lines

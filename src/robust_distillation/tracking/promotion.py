@@ -1,11 +1,16 @@
 """Moving versions of the registered model to staging and back, through a gate, with a trail of who did what.
 
 The trail lies in MLflow itself, as runs of the experiment `<name>-promotions` and as tags of the versions, so it is the
-same for everyone who uses one server.
+same for everyone who uses one server. A move is first decided, as a run that is still RUNNING, then carried out, and
+its run finished last. Whoever comes next finishes what was decided and then interrupted. A lock lets one process at a
+time move or read; processes in other clones that share a server are not kept out.
 """
 
 import getpass
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from robust_distillation.errors import InputError
 from robust_distillation.params import Params, Promotion, format_epsilon
 from robust_distillation.tracking import store
+from robust_distillation.tracking.interruption import close_abandoned
 from robust_distillation.tracking.runs import git
 
 if TYPE_CHECKING:
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
 
 ALIAS = "staging"
 FLAGS = "robustness.flags."  # on the student's own logits: raised, its robust accuracy cannot be trusted
+GATE = "gate."  # before a metric's name: the least value that the gate let pass at that time
+DECIDED = "decided"  # tag of a move's run that holds everything, so that the move can be carried out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,7 @@ class Move:
         forced: whether the gate had refused.
         reason: as given.
         metrics: of `to_version`, those that the gate looks at, the reliability flags among them.
+        gate: the least value of each metric with which a version passed at that time.
     """
 
     when: str
@@ -49,6 +58,10 @@ class Move:
     forced: bool
     reason: str
     metrics: dict[str, float]
+    gate: dict[str, float]
+
+
+NUMBERS = ("metrics", "gate")  # the fields of a move that are not tags of its run
 
 
 def minima(promotion: Promotion) -> dict[str, float]:
@@ -73,60 +86,50 @@ def promote(params: Params, version: int | None = None, *, force: bool = False, 
         The move, or None if the version is in staging already.
 
     Raises:
-        InputError: the gate refuses, with the numbers; there is no such version; a forced move has no reason; the
-            MLflow server does not answer.
+        InputError: the gate refuses, with the numbers; there is no such version; a forced move has no reason; a reason
+            is given for a version that is in staging already; the MLflow server does not answer.
     """
-    if force and not reason.strip():
-        raise InputError("--force: needs --reason TEXT, which the trail keeps")
-    with store.connected() as client:
+    _check_reason(force, reason)
+    with _settled(params) as client:
         chosen = _version(client, params.register.name, version)
         current = _current(client, params.register.name)
         if str(chosen.version) == current:
+            if reason:
+                raise InputError(
+                    f"{chosen.name} version {current}: in staging already; nothing moves, so the trail would not keep "
+                    "--reason; leave it out"
+                )
             return None
-        metrics = _gate_metrics(client, chosen, params.promotion)
-        refusals = [
-            f"{name} is missing" if name not in metrics else f"{name} {metrics[name]:.4g} is below {least:g}"
-            for name, least in minima(params.promotion).items()
-            if name not in metrics or metrics[name] < least
-        ]
-        flags = {name: value for name, value in metrics.items() if name.startswith(FLAGS)}
-        refusals += [f"{name} is raised" for name, value in flags.items() if value]
-        if not flags:
-            refusals.append(f"{FLAGS}* are missing")
-        if refusals and not force:
-            raise InputError(
-                f"{chosen.name} version {chosen.version}: refused: {', '.join(refusals)} (promotion in params.yaml); "
-                "train a better one, or override with --force --reason TEXT"
-            )
-        return _move(client, "promote", chosen, current, metrics, forced=bool(refusals), reason=reason)
+        return _move(client, "promote", chosen, current, params.promotion, force=force, reason=reason)
 
 
-def rollback(params: Params, *, reason: str = "") -> Move:
+def rollback(params: Params, *, force: bool = False, reason: str = "") -> Move:
     """Move the version that was in staging before the present one back there; promotions rolled back do not count.
 
+    Args:
+        params: all of params.yaml; `promotion` is the gate.
+        force: move it although the gate, as it is today, refuses.
+        reason: for the trail; a forced move needs one.
+
     Raises:
-        InputError: there is nothing to roll back to, staging was changed without leaving a trail, or the MLflow server
-            does not answer.
+        InputError: there is nothing to roll back to, staging was changed without leaving a trail, the gate refuses, a
+            forced move has no reason, or the MLflow server does not answer.
     """
+    _check_reason(force, reason)
     name = params.register.name
-    with store.connected() as client:
-        promoted: list[str] = []
-        for move in _trail(client, name):
-            if move.action == "promote":
-                promoted.append(move.to_version)
-            else:
-                promoted.pop()
-        if len(promoted) < 2:
-            raise InputError(f"{name}: nothing to roll back to; no other version was promoted before")
-        current = _current(client, name)
-        if current != promoted[-1]:
+    with _settled(params) as client:
+        promoted = _still_promoted(_trail(client, name))
+        current = _current(client, name) if promoted else ""
+        if promoted and current != promoted[-1]:
             raise InputError(
                 f"{name}: version {current or 'none'} is in staging, which the trail does not say; "
                 "choose one with `robust-distillation promote --version N`"
             )
-        former = _version(client, name, int(promoted[-2]))
-        metrics = _gate_metrics(client, former, params.promotion)
-        return _move(client, "rollback", former, current, metrics, forced=False, reason=reason)
+        former = next((version for version in reversed(promoted) if version != current), None)
+        if former is None:
+            raise InputError(f"{name}: nothing to roll back to; no other version was promoted before")
+        chosen = _version(client, name, int(former))
+        return _move(client, "rollback", chosen, current, params.promotion, force=force, reason=reason)
 
 
 def history(params: Params) -> list[Move]:
@@ -135,8 +138,34 @@ def history(params: Params) -> list[Move]:
     Raises:
         InputError: the MLflow server does not answer.
     """
-    with store.connected() as client:
+    with _settled(params) as client:
         return _trail(client, params.register.name)
+
+
+@contextmanager
+def _settled(params: Params) -> Iterator["MlflowClient"]:
+    """Yield a client while no other process moves versions, and after what a killed process left is settled."""
+    name = params.register.name
+    with store.connected() as client, store.lock("promotion"):
+        close_abandoned(client, store.experiment(client, name))
+        for run in _runs(client, name, "RUNNING"):
+            _settle(client, name, run)
+        yield client
+
+
+def _settle(client: "MlflowClient", name: str, run: "Run") -> None:
+    """Finish a move that was decided; drop one that was not, or whose version was deleted since."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if DECIDED in run.data.tags:
+            _carry_out(client, name, run)
+        else:
+            client.set_terminated(run.info.run_id, "KILLED")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        client.set_terminated(run.info.run_id, "FAILED")
 
 
 def _move(
@@ -144,45 +173,88 @@ def _move(
     action: Literal["promote", "rollback"],
     chosen: "ModelVersion",
     current: str,
-    metrics: dict[str, float],
+    promotion: Promotion,
     *,
-    forced: bool,
+    force: bool,
     reason: str,
 ) -> Move:
-    import mlflow
+    from mlflow.entities import Metric, Param, RunTag
 
-    move = Move(
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
-        action=action,
-        from_version=current,
-        to_version=str(chosen.version),
-        who=_who(),
-        commit=client.get_run(chosen.run_id).data.tags.get("git_commit", "") if chosen.run_id else "",
-        forced=forced,
-        reason=reason,
-        metrics=metrics,
-    )
-    tags = {key: str(value) for key, value in vars(move).items() if key != "metrics"}
+    metrics = _gate_metrics(client, chosen, promotion)
+    refusals = _refusals(metrics, promotion)
+    if refusals and not force:
+        raise InputError(
+            f"{chosen.name} version {chosen.version}: refused: {', '.join(refusals)} (promotion in params.yaml); "
+            f"{'train' if action == 'promote' else 'promote'} a better one, or override with --force --reason TEXT"
+        )
+    tags = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "action": action,
+        "from_version": current,
+        "to_version": str(chosen.version),
+        "who": _who(),
+        "commit": client.get_run(chosen.run_id).data.tags.get("git_commit", "") if chosen.run_id else "",
+        "forced": str(bool(refusals)),
+        "reason": reason,
+    }
     experiment = store.experiment(client, _experiment(chosen.name))
-    with mlflow.start_run(experiment_id=experiment, run_name=f"{action} {chosen.version}", tags=tags):
-        mlflow.log_metrics(metrics)
-        for key, value in tags.items():
-            client.set_model_version_tag(chosen.name, chosen.version, f"staging.{key}", value)
-        _put_in_staging(client, chosen, current)
-    return move
+    run_id = client.create_run(experiment, run_name=f"{action} {chosen.version}", tags=tags).info.run_id
+    now = int(time.time() * 1000)
+    client.log_batch(
+        run_id,
+        metrics=[Metric(key, value, now, 0) for key, value in metrics.items()],
+        params=[Param(f"{GATE}{key}", f"{least:g}") for key, least in minima(promotion).items()],
+        tags=[RunTag(DECIDED, "True")],
+    )
+    return _carry_out(client, chosen.name, client.get_run(run_id))
 
 
-def _put_in_staging(client: "MlflowClient", chosen: "ModelVersion", current: str) -> None:
-    client.set_registered_model_alias(chosen.name, ALIAS, chosen.version)
-    client.set_model_version_tag(chosen.name, chosen.version, "stage", "staging")
-    if current:
-        client.set_model_version_tag(chosen.name, current, "stage", "archived")
+def _carry_out(client: "MlflowClient", name: str, run: "Run") -> Move:
+    """Do what a decided move says; what is done already is done once more, to the same effect."""
+    move = _read(run)
+    for key, value in vars(move).items():
+        if key not in NUMBERS:
+            client.set_model_version_tag(name, move.to_version, f"staging.{key}", str(value))
+    client.set_registered_model_alias(name, ALIAS, move.to_version)
+    client.set_model_version_tag(name, move.to_version, "stage", "staging")
+    if move.from_version:
+        client.set_model_version_tag(name, move.from_version, "stage", "archived")
     with warnings.catch_warnings():
         # MLflow announces the end of stages, yet shows and serves them; alias and tag say the same without them.
         warnings.simplefilter("ignore", FutureWarning)
-        client.transition_model_version_stage(
-            chosen.name, chosen.version, stage="Staging", archive_existing_versions=True
-        )
+        client.transition_model_version_stage(name, move.to_version, stage="Staging", archive_existing_versions=True)
+    client.set_terminated(run.info.run_id)
+    return move
+
+
+def _still_promoted(trail: list[Move]) -> list[str]:
+    """Return the versions that were promoted, oldest first, without those that were rolled back."""
+    promoted: list[str] = []
+    for move in trail:
+        if move.action == "promote":
+            promoted.append(move.to_version)
+        else:
+            while promoted and promoted[-1] != move.to_version:
+                promoted.pop()
+    return promoted
+
+
+def _check_reason(force: bool, reason: str) -> None:
+    if force and not reason.strip():
+        raise InputError("--force: needs --reason TEXT, which the trail keeps")
+
+
+def _refusals(metrics: dict[str, float], promotion: Promotion) -> list[str]:
+    refusals = [
+        f"{name} is missing" if name not in metrics else f"{name} {metrics[name]:.4g} is below {least:g}"
+        for name, least in minima(promotion).items()
+        if name not in metrics or metrics[name] < least
+    ]
+    flags = {name: value for name, value in metrics.items() if name.startswith(FLAGS)}
+    refusals += [f"{name} is raised" for name, value in flags.items() if value]
+    if not flags:
+        refusals.append(f"{FLAGS}* are missing")
+    return refusals
 
 
 def _version(client: "MlflowClient", name: str, version: int | None) -> "ModelVersion":
@@ -206,20 +278,26 @@ def _gate_metrics(client: "MlflowClient", version: "ModelVersion", promotion: Pr
 
 
 def _trail(client: "MlflowClient", name: str) -> list[Move]:
+    return [_read(run) for run in _runs(client, name, "FINISHED")]
+
+
+def _runs(client: "MlflowClient", name: str, status: str) -> list["Run"]:
     import mlflow
 
-    runs = mlflow.search_runs(
+    return mlflow.search_runs(
         experiment_ids=[store.experiment(client, _experiment(name))],
-        filter_string="attributes.status = 'FINISHED'",
+        filter_string=f"attributes.status = '{status}'",
         order_by=["attributes.start_time ASC"],
         output_format="list",
     )
-    return [_read(run) for run in runs]
 
 
 def _read(run: "Run") -> Move:
-    tags: dict[str, Any] = {field.name: run.data.tags[field.name] for field in fields(Move) if field.name != "metrics"}
-    return Move(**{**tags, "forced": tags["forced"] == "True", "metrics": run.data.metrics})
+    tags: dict[str, Any] = {
+        field.name: run.data.tags[field.name] for field in fields(Move) if field.name not in NUMBERS
+    }
+    gate = {key.removeprefix(GATE): float(value) for key, value in run.data.params.items() if key.startswith(GATE)}
+    return Move(**{**tags, "forced": tags["forced"] == "True", "metrics": run.data.metrics, "gate": gate})
 
 
 def _experiment(name: str) -> str:

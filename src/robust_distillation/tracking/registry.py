@@ -1,4 +1,4 @@
-"""Logging the deployed model and registering it as a version."""
+"""Logging the deployed model and registering it as a version, and finding the version of what lies here."""
 
 import tempfile
 from importlib.metadata import version
@@ -8,8 +8,19 @@ from typing import Any
 import numpy as np
 
 import robust_distillation
-from robust_distillation.files import write_json
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.errors import InputError
+from robust_distillation.files import read_record, write_json
+from robust_distillation.params import Params
+from robust_distillation.paths import ABSTENTION, AUTOENCODER, CLASSES, DETECTOR, REGISTERED, STUDENT, TEST
+from robust_distillation.records import Abstaining, Classes, Filtering, Registered
+from robust_distillation.tracking import store
+from robust_distillation.tracking.runs import commit_tags, outcome_digest, stage_run
+from robust_distillation.tracking.summary import headline_table, log_dataset, log_summary, read_metrics
 
+STAGE = "register"
+PIPELINE_TAG = "pipeline"
+EXAMPLES = 2
 SERVING = Path(__file__).with_name("serving.py")
 REQUIREMENTS = ("keras", "mlflow", "numpy", "pandas", "pydantic", "pyyaml", "tensorflow", "tqdm")
 OUTPUTS = {
@@ -22,6 +33,80 @@ OUTPUTS = {
     "suspicious": "boolean",
 }
 NULLABLE = ("label", "name")
+
+
+def register(params: Params) -> Registered:
+    """Sum the pipeline up in the active MLflow run, log the deployed model in it, and register that as a version.
+
+    Raises:
+        InputError: an output of an earlier stage is missing.
+    """
+    import mlflow
+
+    run = mlflow.active_run()
+    assert run, "no run is open"
+    name, metrics, pipeline = params.register.name, read_metrics(), outcome_digest(STAGE, params)
+    log_summary(params, metrics)
+    log_dataset(params, run.info.run_id)
+    number = log_defence(
+        name,
+        student=STUDENT,
+        autoencoder=AUTOENCODER,
+        config=_config(),
+        example=ImageSet.load(TEST).features[:EXAMPLES],
+    )
+    client = mlflow.MlflowClient()
+    client.update_model_version(name, number, headline_table(metrics))
+    client.set_model_version_tag(name, number, PIPELINE_TAG, pipeline)
+    tags = commit_tags()
+    origin = tags.get("dvc_experiment", tags.get("git_commit", "")[:8])
+    mlflow.set_tag("mlflow.runName", f"summary v{number} {origin}".strip())
+    return Registered(name=name, version=number, run_id=run.info.run_id, pipeline=pipeline)
+
+
+def version_here(params: Params) -> tuple[int, bool]:
+    """Return the version of what the pipeline left in this folder; a store that has none gets one.
+
+    A clone that pulled data and models has a store of its own, without them. Versions are found by the hash of what
+    went into them, for another store numbers them otherwise. Nothing is written in this folder: what DVC keeps, stays.
+
+    Returns:
+        The version, and whether it was registered now.
+
+    Raises:
+        InputError: the pipeline has not run to its end here, or its outputs have changed since.
+    """
+    here = read_registered()
+    if here.name != params.register.name:
+        raise InputError(
+            f"{REGISTERED}: name: is not register.name of params.yaml; run `dvc repro`. Received: {here.name}"
+        )
+    pipeline = outcome_digest(STAGE, params)
+    if here.pipeline != pipeline:
+        raise InputError(
+            f"{REGISTERED}: pipeline: data, models or metrics have changed since; run `dvc repro` or `dvc checkout`, "
+            f"or choose with --version N. Received: {here.pipeline}, found: {pipeline}"
+        )
+    with store.lock("registration"), store.connected() as client:
+        found = client.search_model_versions(f"name = '{here.name}' and tag.{PIPELINE_TAG} = '{pipeline}'")
+        if found:
+            # The same models may have been registered anew, with other code; this folder's own come first.
+            return int(max(found, key=lambda item: (item.run_id == here.run_id, int(item.version))).version), False
+        with stage_run(STAGE, params):
+            return int(register(params).version), True
+
+
+def read_registered(path: Path = REGISTERED) -> Registered:
+    """Read what the register stage wrote.
+
+    Raises:
+        InputError: the file is missing, is not JSON, or a field is missing or wrong.
+    """
+    if not path.exists():
+        raise InputError(
+            f"{path}: not found; run `dvc repro`, or `dvc pull` in a fresh clone, or choose with --version N"
+        )
+    return read_record(path, Registered)
 
 
 def log_defence(name: str, *, student: Path, autoencoder: Path, config: dict[str, Any], example: np.ndarray) -> str:
@@ -62,3 +147,13 @@ def log_defence(name: str, *, student: Path, autoencoder: Path, config: dict[str
             registered_model_name=name,
         )
     return str(logged.registered_model_version)
+
+
+def _config() -> dict[str, Any]:
+    """Return the served model's settings; a student distilled at T answers at temperature 1."""
+    return {
+        "classes": vars(read_record(CLASSES, Classes)),
+        **vars(read_record(DETECTOR, Filtering)),
+        "temperature": 1,
+        "abstention": vars(read_record(ABSTENTION, Abstaining)),
+    }

@@ -19,6 +19,7 @@ from robust_distillation.errors import InputError
 from robust_distillation.params import Params
 from robust_distillation.paths import DOWNLOADS
 from robust_distillation.tracking import store
+from robust_distillation.tracking.interruption import close_abandoned, process_tags, refuse_twin, terminable
 
 PIPELINE = Path("dvc.yaml")
 ARCHIVES = "${data.archives}"  # the one template in dvc.yaml
@@ -27,20 +28,22 @@ GENERATED = ("dvc.lock", "reports")  # tracked by git, and written by the pipeli
 
 @contextmanager
 def stage_run(stage: str, params: Params) -> Iterator[None]:
-    """Open the MLflow run of one pipeline stage; it is marked FAILED when the stage raises.
+    """Open the MLflow run of one pipeline stage; it is marked FAILED when the stage raises, KILLED when it is stopped.
 
     Logged are the parameters that the stage's entry in dvc.yaml lists, and as tags the git commit, whether the tree
-    differs from it, the stage's seed, and for each input `dvc_input.<path>`, the hash that DVC gives it.
+    differs from it, the stage's seed, which process this is, and for each input `dvc_input.<path>`, the hash that DVC
+    gives it. Runs that a killed process left open are closed first.
 
     Args:
         stage: name of the stage, as in dvc.yaml.
         params: all of params.yaml.
 
     Raises:
-        InputError: dvc.yaml is missing or has no such stage, an input is missing, or the MLflow server does not answer.
+        InputError: dvc.yaml is missing or has no such stage, an input is missing, the stage runs in this folder
+            already, or the MLflow server does not answer.
     """
     entry = _entry(stage, params)
-    tags = {"stage": stage, **commit_tags()}
+    tags = {"stage": stage, **commit_tags(), **process_tags()}
     tags |= {f"dvc_input.{path}": digest(Path(path)) for path in entry["deps"]}
     seed = getattr(getattr(params, stage, None), "seed", None)
     if seed is not None:
@@ -49,10 +52,20 @@ def stage_run(stage: str, params: Params) -> Iterator[None]:
         import mlflow
 
         # Set rather than passed on, so that runs nested in this one lie in the same experiment.
-        mlflow.set_experiment(experiment_id=store.experiment(client, params.register.name))
-        with mlflow.start_run(run_name=stage, tags=tags):
-            mlflow.log_params(_listed(parameters(params), entry.get("params", [])))
-            yield
+        experiment = store.experiment(client, params.register.name)
+        mlflow.set_experiment(experiment_id=experiment)
+        with terminable():
+            with store.lock("runs"):
+                close_abandoned(client, experiment)
+                refuse_twin(client, experiment, stage)
+                run = mlflow.start_run(run_name=stage, tags=tags)
+            with run:
+                try:
+                    mlflow.log_params(_listed(parameters(params), entry.get("params", [])))
+                    yield
+                except (KeyboardInterrupt, SystemExit):
+                    mlflow.end_run("KILLED")
+                    raise
 
 
 def input_digest(stage: str, params: Params) -> str:
@@ -65,6 +78,16 @@ def input_digest(stage: str, params: Params) -> str:
     inputs = {path: digest(Path(path)) for path in entry["deps"]}
     listed = _listed(parameters(params), entry.get("params", []))
     return _md5(json.dumps([inputs, listed], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def outcome_digest(stage: str, params: Params) -> str:
+    """Return one hash of what earlier stages left for a stage: data, models and metrics, whatever the code.
+
+    Raises:
+        InputError: as for `stage_run`.
+    """
+    outcomes = {path: digest(Path(path)) for path in _entry(stage, params)["deps"] if not path.startswith("src/")}
+    return _md5(json.dumps(outcomes, sort_keys=True).encode()).hexdigest()
 
 
 def parameters(params: Params) -> dict[str, Any]:

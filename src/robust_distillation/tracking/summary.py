@@ -1,11 +1,13 @@
 """One MLflow run per execution of the pipeline: every parameter and every metric, cached stages included."""
 
+import json
 from pathlib import Path
 
 from robust_distillation.files import read_json
 from robust_distillation.params import Params
-from robust_distillation.paths import METRICS
-from robust_distillation.tracking.runs import numbers, parameters
+from robust_distillation.paths import DATASET, METRICS, VERDICT
+from robust_distillation.tracking.promotion import FLAGS
+from robust_distillation.tracking.runs import digest, numbers, parameters
 
 HEADLINES = {
     "autoencoder.mse_clean": "dae_mse_clean",
@@ -22,6 +24,16 @@ HEADLINES = {
     "student.coverage": "coverage",
     "student.accuracy_when_answering": "accuracy_when_answering",
 }
+TOP = "_headline/"
+COMPARED = (  # names, and beginnings of names that end in a dot
+    "student_accuracy",
+    "coverage",
+    "robustness.defence.worst_case.",
+    "robustness.attack_success.",
+    "filter_auroc",
+    "dae_mse_clean",
+    "dae_mse_adversarial",
+)
 
 
 def read_metrics(folder: Path = METRICS) -> dict[str, float]:
@@ -39,9 +51,52 @@ def read_metrics(folder: Path = METRICS) -> dict[str, float]:
 
 
 def log_summary(params: Params, metrics: dict[str, float]) -> None:
-    """Log all parameters and the metrics to the active MLflow run, and name it `summary`."""
+    """Log all parameters and the metrics to the active MLflow run, with those that people compare at the top.
+
+    MLflow lists metrics in the order of their names. So `COMPARED` are logged a second time, below `_headline/`; the
+    plain names are those that the promotion gate reads.
+    """
     import mlflow
 
-    mlflow.set_tag("mlflow.runName", "summary")
+    mlflow.set_tags({"summary": "true", "mlflow.note.content": headline_table(metrics)})
     mlflow.log_params(parameters(params))
-    mlflow.log_metrics(metrics)
+    mlflow.log_metrics(metrics | {f"{TOP}{name}": value for name, value in _compared(metrics).items()})
+
+
+def log_dataset(params: Params, run_id: str) -> None:
+    """Log to a run which data set went in: its source, the hash that DVC gives it, and images per set.
+
+    Raises:
+        InputError: the data set or its verdict is missing.
+    """
+    import mlflow
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+    dataset = Dataset(
+        name=params.data.source,
+        digest=digest(DATASET),
+        source_type="local",
+        source=json.dumps(
+            {"uri": "drawn" if params.data.source == "synthetic" else str(params.data.archives or "web")}
+        ),
+        profile=json.dumps(read_json(VERDICT)["images"]),
+    )
+    entry = DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])
+    mlflow.MlflowClient().log_inputs(run_id, [entry])
+
+
+def headline_table(metrics: dict[str, float]) -> str:
+    """Return the figures that people compare as a table in Markdown, and the reliability flags that are raised."""
+    rows = [f"| {name} | {value:.4g} |" for name, value in _compared(metrics).items()]
+    raised = [name.removeprefix(FLAGS) for name, value in metrics.items() if name.startswith(FLAGS) and value]
+    return "\n".join(["| | |", "|---|---|", *rows, f"| raised flags | {', '.join(raised) or 'none'} |"])
+
+
+def _compared(metrics: dict[str, float]) -> dict[str, float]:
+    return {
+        name.removeprefix("robustness."): value
+        for prefix in COMPARED
+        for name, value in metrics.items()
+        if name == prefix or (prefix.endswith(".") and name.startswith(prefix))
+    }
