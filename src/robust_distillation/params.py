@@ -194,6 +194,24 @@ class Abstention:
 
 
 @section
+class Distances:
+    """The search for the nearest adversarial images."""
+
+    images: Count
+    steps: Count
+
+
+@section
+class Flags:
+    """What says that robust accuracies cannot be trusted."""
+
+    images: Count
+    tolerance: Share
+    zero_gradients: Share
+    large_epsilon: Epsilon
+
+
+@section
 class Robustness:
     """How the models are attacked."""
 
@@ -202,8 +220,12 @@ class Robustness:
     steps: Count
     restarts: Count
     queries: Count
+    transfer_steps: Count
     extraction: bool
+    extraction_images: Count
     images: Count | Literal["all"]
+    distances: Distances
+    flags: Flags
     seed: Seed
 
 
