@@ -79,7 +79,8 @@ def main(params: Params) -> None:
         sources["extracted"], rows["extraction"] = _extract(target.victims["student"], test, params)
     ensemble = _ensemble(settings)
     transferred = _transfer(sources, test, settings)
-    rows["attacks"] = ", ".join(attacks := [*ensemble.attacks, *transferred[settings.epsilons[0]]])
+    attacks = [*ensemble.attacks, *(f"transfer_{source}" for source in sources)]
+    rows["attacks"] = ", ".join(attacks)
     shards = Shards(BUILD / "robustness" / input_digest("robustness", params))
     found: Found = {}
     for name, victim in target.victims.items():
