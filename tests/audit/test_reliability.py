@@ -154,3 +154,16 @@ def test_flags_of_no_images_are_refused(problem):
             queries=300,
             seed=0,
         )
+
+
+def test_what_withstands_black_box_queries_in_a_ball_is_spared_them_in_smaller_ones(problem, monkeypatch):
+    queried = {}
+
+    def watched(self, victim, images, labels, targets, epsilon):
+        queried[epsilon] = {image.tobytes() for image in images}
+        return images
+
+    monkeypatch.setattr(Square, "_attack", watched)
+    check(problem, Victim(problem.model), epsilons=[0.08, 0.085])
+    assert queried[0.085]
+    assert not queried[0.085] & queried[0.08]

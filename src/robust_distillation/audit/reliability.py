@@ -78,7 +78,8 @@ def reliability_flags(
     """Check a model's gradients and the attack's budget in the L-infinity norm.
 
     What is known to fall, or to stand, is not attacked again. The rest meets I-FGSM, with cross-entropy and with the
-    margin.
+    margin. Black-box queries are spent on what the iterative attacks leave, from the largest ball to the smallest: an
+    image that withstands them in one ball is spared them in the smaller ones inside.
 
     Args:
         victim: the model under attack.
@@ -101,13 +102,16 @@ def reliability_flags(
     checks = _Checks(victim, images, labels, known or Known())
     right = ~victim.fooled(images, labels)
     stands = {}
+    withstood = np.zeros_like(right)
     gains: dict[str, list[float]] = {name: [] for name in GAINS}
-    for epsilon in Bar(sorted(epsilons), desc="reliability flags", unit="epsilon"):
+    for epsilon in Bar(sorted(epsilons, reverse=True), desc="reliability flags", unit="epsilon"):
         iterated = checks.fell(right, epsilon, ITERATIVE, _iterative(steps))
         stands[epsilon] = right & ~iterated
         single = checks.fell(right, epsilon, (FGSM,), [FGSM()])
         gains["single_step_beats_iterative"].append(single.mean() - iterated.mean())
-        square = checks.fell(stands[epsilon], epsilon, (Square,), [Square(queries=queries, seed=seed)])
+        asked = stands[epsilon] & ~withstood
+        square = checks.fell(asked, epsilon, (Square,), [Square(queries=queries, seed=seed)])
+        withstood |= asked & ~square
         gains["black_box_beats_white_box"].append(square.mean())
         gains["more_steps_gain"].append(checks.attacked(stands[epsilon], epsilon, _iterative(2 * steps)).mean())
         if epsilon in checks.known.transferred:
