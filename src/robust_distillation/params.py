@@ -270,6 +270,24 @@ class Abstention:
 
 
 @section
+class Distances:
+    """The search for the nearest adversarial images."""
+
+    images: Count
+    steps: Count
+
+
+@section
+class Flags:
+    """What says that robust accuracies cannot be trusted."""
+
+    images: Count
+    tolerance: Share
+    zero_gradients: Share
+    large_epsilon: Epsilon
+
+
+@section
 class Robustness:
     """How the models are attacked."""
 
@@ -278,8 +296,12 @@ class Robustness:
     steps: Count
     restarts: Count
     queries: Count
+    transfer_steps: Count
     extraction: bool
+    extraction_images: Count
     images: CountOrAll
+    distances: Distances
+    flags: Flags
     seed: Seed
 
 

@@ -1,9 +1,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
-from robust_distillation.audit.deployed import Answers, Deployed, outcome
+from robust_distillation.audit.deployed import Answers, Deployed, once, outcome
 from robust_distillation.defences.abstention import Abstention
 from robust_distillation.defences.detector import Detector
 from robust_distillation.threats.evasion.sign import PGD
@@ -84,3 +85,22 @@ def test_denial_leaves_no_more_useful_answers_than_an_attack_on_the_student(prob
         return deployed.answer(adversarial, problem.labels).useful.mean()
 
     assert useful(deployed.victim("deny")) <= useful(deployed.classifier)
+
+
+def test_what_is_seen_is_reconstructed_once_per_graph():
+    calls = []
+
+    def twice(images):
+        calls.append(1)
+        return 2 * images
+
+    seen = once(twice)
+    image = tf.constant([1.0])
+    graph = tf.function(lambda images: seen(images) + seen(images))
+    assert graph(image).numpy() == 4
+    assert len(calls) == 1
+    # Another graph has a tensor of its own, and eager calls are never remembered.
+    assert tf.function(lambda images: seen(images))(image).numpy() == 2
+    assert len(calls) == 2
+    assert seen(image) + seen(image) == 4
+    assert len(calls) == 4

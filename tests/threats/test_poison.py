@@ -62,3 +62,11 @@ def test_quantise_rounds_toward_the_original():
     original = np.array([100, 100, 100, 0, 255], dtype=np.uint8)
     adversarial = (np.array([102.55, 97.45, 107.99999, 0.4, 254.6]) / 255).astype(np.float32)
     np.testing.assert_array_equal(quantise(original, adversarial), [102, 98, 108, 0, 255])
+
+
+def test_kinds_keep_their_whole_name(problem, features, monkeypatch):
+    monkeypatch.setattr("robust_distillation.threats.poison.craft", lambda kind, model, images, *_, **__: images)
+    named = settings()
+    object.__setattr__(named, "kinds", ["a_longer_kind", "fgsm"])
+    result = poison(features, problem.labels, problem.model, named)
+    assert set(result.kinds) == {"", "a_longer_kind", "fgsm"}

@@ -1,7 +1,9 @@
 """The whole defence as it is deployed: what it answers, and how an attacker who knows it attacks all of it."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
 
 import keras
 import numpy as np
@@ -79,12 +81,32 @@ class Deployed:
         Args:
             goal: `deny` any useful answer, or `deceive` by a harmful one.
         """
+        reconstruct = once(self.autoencoder)
+        detector = replace(self.detector, autoencoder=reconstruct)
+        seen = reconstruct if self.how == "reconstruct" else tf.identity
+
+        def classify(images: tf.Tensor) -> tf.Tensor:
+            return self.abstention.student(seen(images))
 
         def refusal(images: tf.Tensor) -> tf.Tensor:
-            seen = self.autoencoder(images) if self.how == "reconstruct" else images
-            return tf.maximum(self.detector.margin(images), self.abstention.margin(seen, self.temperature))
+            return tf.maximum(detector.margin(images), self.abstention.margin(seen(images), self.temperature))
 
-        return Victim(self.classifier, temperature=self.temperature, refusal=refusal, goal=goal)
+        return Victim(classify, temperature=self.temperature, refusal=refusal, goal=goal)
+
+
+def once(function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a function that, while a graph is traced, is not computed again for the tensor that it last saw there."""
+
+    @lru_cache(maxsize=1)
+    def in_graph(images: Any, _: tf.Graph) -> tf.Tensor:
+        return function(images.deref())
+
+    def compute(images: tf.Tensor) -> tf.Tensor:
+        if tf.executing_eagerly():
+            return function(images)
+        return in_graph(images.ref(), tf.compat.v1.get_default_graph())
+
+    return compute
 
 
 @dataclass(frozen=True)

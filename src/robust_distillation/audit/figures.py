@@ -1,5 +1,7 @@
 """Pictures of what was measured. Each function returns a matplotlib figure and writes nothing."""
 
+from collections.abc import Iterable
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -62,12 +64,15 @@ def image_rows(rows: dict[str, np.ndarray], title: str) -> Figure:
     return figure
 
 
-def robustness_curves(models: dict[str, dict[str, Any]], epsilons: list[float], raised: list[str]) -> Figure:
+def robustness_curves(
+    models: dict[str, dict[str, Any]], epsilons: list[float], attacks: Iterable[str], raised: list[str]
+) -> Figure:
     """Draw worst-case robust accuracy by epsilon for each model, with 95 % intervals.
 
     Args:
         models: by name, `clean`, and by epsilon `worst_case` and `worst_case_interval`.
         epsilons: ascending, in [0, 1] units, the order of the worst cases.
+        attacks: names of those that the worst case is over.
         raised: names of the reliability flags that taint the figures.
     """
     figure = Figure(figsize=(5.5, 3.8), layout="constrained")
@@ -88,10 +93,15 @@ def robustness_curves(models: dict[str, dict[str, Any]], epsilons: list[float], 
         xlabel=f"epsilon, grey levels of 255\nreliability flags of the student: {flags}",
         ylabel="accuracy",
         ylim=(-0.02, 1.02),
-        title="Worst case over attacks",
+        title=worst_case(attacks),
     )
     axes.legend()
     return figure
+
+
+def worst_case(attacks: Iterable[str], width: int = 60) -> str:
+    """Say what attacks a worst case is over, in lines of `width` characters."""
+    return fill(f"Worst case over {', '.join(attacks)}", width)
 
 
 def distance_curves(distances: dict[tuple[str, str], np.ndarray]) -> Figure:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, MutableMapping
 
 import numpy as np
-from tqdm import tqdm
 
+from robust_distillation.progress import Bar
 from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Ensemble, Verdicts
 from robust_distillation.threats.evasion.victim import Victim
 
@@ -21,6 +21,7 @@ def attack_in_shards(
     name: str,
     done: MutableMapping[str, Verdicts],
     candidates: Mapping[str, np.ndarray] | None = None,
+    transferred: Mapping[str, np.ndarray] | None = None,
 ) -> Verdicts:
     """Attack images shard by shard; a shard that was done before an interruption is not attacked again.
 
@@ -33,6 +34,7 @@ def attack_in_shards(
         name: of this evaluation, shown beside the progress bar and part of the shards' keys.
         done: the shards that are done, by key; each new one is put there as soon as it is.
         candidates: as for `Ensemble`.
+        transferred: as for `Ensemble`.
 
     Returns:
         The verdicts on all images. An interruption changes nothing. Another batch size of the victim rounds otherwise,
@@ -40,12 +42,17 @@ def attack_in_shards(
     """
     shards = []
     standing = attacked = 0
-    with tqdm(total=len(images), desc=f"attacking {name}", unit="image") as bar:
+    with Bar(total=len(images), desc=f"attacking {name}", unit="image") as bar:
         for first in range(0, len(images), SHARD):
             rows, key = slice(first, first + SHARD), f"{name} {first}"
             if key not in done:
-                tried = {source: found[rows] for source, found in (candidates or {}).items()}
-                done[key] = ensemble(victim, images[rows], labels[rows], epsilon=epsilon, candidates=tried)
+                before, after = (
+                    {source: found[rows] for source, found in (made or {}).items()}
+                    for made in (candidates, transferred)
+                )
+                done[key] = ensemble(
+                    victim, images[rows], labels[rows], epsilon=epsilon, candidates=before, transferred=after
+                )
             shards.append(done[key])
             attacked += len(shards[-1].broken_by)
             standing += int((shards[-1].broken_by == STANDS).sum())

@@ -102,7 +102,8 @@ class DropoutSampler:
     """Predicts several times with dropout on and everything else, batch normalisation included, at inference.
 
     Pass k draws its dropout masks from (seed, k) and uses them for every image, so an image's answer depends neither
-    on the other images of its batch nor on their order. What lies before the first dropout is computed once.
+    on the other images of its batch nor on their order. What lies before the first dropout is computed once, and the
+    rest for all passes at once.
 
     Args:
         model: a functional model that returns logits.
@@ -111,20 +112,13 @@ class DropoutSampler:
     """
 
     def __init__(self, model: keras.Model, *, passes: int, seed: int) -> None:
-        sampler = _with_dropout_on(model)
-        drawing = [layer for layer in sampler.layers if isinstance(layer, layers.Dropout) and layer.rate > 0]
-        states = [layer.seed_generator.state for layer in drawing]
-
-        before, after = _split(sampler, drawing)
+        before, after = _split(_with_masks(model, passes, seed))
 
         @tf.function(reduce_retracing=True)
         def logits(batch: tf.Tensor) -> tf.Tensor:
-            features, outputs = before(batch), []
-            for number in range(passes):
-                for state in states:
-                    state.assign([seed, number])
-                outputs.append(after(features))
-            return tf.stack(outputs)
+            features = before(batch)
+            answers = after(tf.tile(features, (passes, *(1,) * (len(features.shape) - 1))))
+            return tf.reshape(answers, (passes, -1, answers.shape[1]))
 
         self.logits = logits
 
@@ -136,9 +130,22 @@ class DropoutSampler:
         )
 
 
-def _split(model: keras.Model, drawing: list[layers.Dropout]) -> tuple[keras.Model, keras.Model]:
+class _Masks(layers.Layer):  # type: ignore[misc]  # Keras has no stubs
+    """Dropout with masks (P, 1, ...) that are drawn already, on the batches of P passes one after the other."""
+
+    def __init__(self, masks: tf.Tensor) -> None:
+        super().__init__()
+        self.masks = masks
+
+    def call(self, batch: tf.Tensor) -> tf.Tensor:
+        apart = tf.reshape(batch, (len(self.masks), -1, *batch.shape[1:]))
+        return tf.reshape(apart * self.masks, tf.shape(batch))
+
+
+def _split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Cut a model where its first dropout begins, or not at all where another path leads around that dropout."""
     identity = layers.Identity()
+    drawing = [layer for layer in model.layers if isinstance(layer, _Masks)]
     if not drawing:
         return model, identity
     try:
@@ -147,19 +154,24 @@ def _split(model: keras.Model, drawing: list[layers.Dropout]) -> tuple[keras.Mod
         return identity, model
 
 
-def _with_dropout_on(model: keras.Model) -> keras.Model:
-    """Clone a model so that dropout always draws, one mask for the whole batch."""
+def _with_masks(model: keras.Model, passes: int, seed: int) -> keras.Model:
+    """Clone a model so that its dropout is always on, with one mask for each pass."""
 
     def clone(layer: layers.Layer) -> layers.Layer:
-        if isinstance(layer, layers.Dropout):
-            return layers.Dropout(layer.rate, noise_shape=(1, *layer.output.shape[1:]), seed=0, name=layer.name)
+        if isinstance(layer, layers.Dropout) and layer.rate > 0:
+            return _Masks(_draw_masks(layer, passes, seed))
         return layer.__class__.from_config(layer.get_config())
 
-    def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(layer, layers.Dropout):
-            kwargs["training"] = True
-        return layer(*args, **kwargs)
-
-    sampler = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    sampler = keras.models.clone_model(model, clone_function=clone)
     sampler.set_weights(model.get_weights())
     return sampler
+
+
+def _draw_masks(layer: layers.Dropout, passes: int, seed: int) -> tf.Tensor:
+    """Return what a dropout layer multiplies its input by, in each pass: (P, 1, ...)."""
+    drawing = layers.Dropout(layer.rate, seed=0)
+    masks = []
+    for number in range(passes):
+        drawing.seed_generator.state.assign([seed, number])
+        masks.append(drawing(tf.ones((1, *layer.output.shape[1:])), training=True))
+    return tf.stack(masks)

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import mlflow
@@ -15,18 +16,19 @@ from robust_distillation.audit.figures import (
     image_rows,
     robustness_curves,
     trade_off_curves,
+    worst_case,
 )
 from robust_distillation.audit.refusal import TradeOff, trade_off
-from robust_distillation.audit.reliability import Flag, reliability_flags
+from robust_distillation.audit.reliability import Flag, Known, reliability_flags
 from robust_distillation.audit.robustness import accuracy_after, attack_in_shards, interval, per_class
-from robust_distillation.classifiers.storage import load_model
+from robust_distillation.classifiers.storage import load_autoencoder, load_model
 from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.abstention import Abstention
 from robust_distillation.defences.detector import Detector
 from robust_distillation.defences.reform import reform, reformed_classifier
-from robust_distillation.files import read_json, replacing
-from robust_distillation.params import Params, Robustness, Training, format_epsilon
+from robust_distillation.files import read_record, replacing
+from robust_distillation.params import Params, Robustness, format_epsilon
 from robust_distillation.paths import (
     ABSTENTION,
     AUTOENCODER,
@@ -40,6 +42,8 @@ from robust_distillation.paths import (
     TRAIN,
     UNDEFENDED,
 )
+from robust_distillation.progress import Bar
+from robust_distillation.records import Abstaining, Filtering
 from robust_distillation.stages.results import report_figure, report_metrics
 from robust_distillation.stages.shards import Shards
 from robust_distillation.threats.evasion.ensemble import (
@@ -53,15 +57,14 @@ from robust_distillation.threats.evasion.ensemble import (
 )
 from robust_distillation.threats.evasion.norms import Norm
 from robust_distillation.threats.evasion.sign import PGD
-from robust_distillation.threats.evasion.transfer import Transfer, extract
+from robust_distillation.threats.evasion.transfer import extract
 from robust_distillation.threats.evasion.victim import Model, Victim
 from robust_distillation.tracking.runs import input_digest
 
-CLOSELY = 100  # images that are looked at for flags and distances
-SEEDS_OF_EXTRACTION = 50  # images that an attacker who steals the student starts from
 ALONE = ("undefended", "teacher", "student")
 ADAPTIVE = ("denied", "deceived")
-Found = dict[tuple[str, float], Verdicts]
+Found = dict[tuple[str, float], Verdicts]  # by victim and epsilon
+Transferred = dict[float, dict[str, np.ndarray]]  # by epsilon and source
 
 
 def main(params: Params) -> None:
@@ -70,12 +73,15 @@ def main(params: Params) -> None:
     seed_everything(settings.seed)
     test = ImageSet.load(TEST)
     test = test.take(np.argsort(test.ids)[: len(test) if settings.images == "all" else settings.images])
-    target = _load(params)
+    target = _load(params, test.features.shape[1:])
     rows: dict[str, Any] = {"images": len(test)}
     sources: dict[str, Model | Victim] = {"surrogate": load_model(SURROGATE), "teacher": target.victims["teacher"]}
     if settings.extraction:
-        sources["extracted"], rows["extraction"] = _extract(target.victims["student"], test, params.surrogate)
-    ensemble = _ensemble(settings, sources)
+        sources["extracted"], rows["extraction"] = _extract(target.victims["student"], test, params)
+    ensemble = _ensemble(settings)
+    transferred = _transfer(sources, test, settings)
+    attacks = [*ensemble.attacks, *(f"transfer_{source}" for source in sources)]
+    rows["attacks"] = ", ".join(attacks)
     shards = Shards(BUILD / "robustness" / input_digest("robustness", params))
     found: Found = {}
     for name, victim in target.victims.items():
@@ -91,8 +97,9 @@ def main(params: Params) -> None:
                 name=f"{name} at {format_epsilon(epsilon)}",
                 done=shards,
                 candidates=known,
+                transferred=transferred[epsilon],
             )
-    rows |= _alone(found, list(ensemble.attacks), settings)
+    rows |= _alone(found, attacks, settings)
     clean, attacked = _answers(target.deployed, test, found)
     rows |= _defence(clean, attacked, settings)
     trade_offs = _trade_offs(clean, attacked, found)
@@ -107,25 +114,15 @@ def main(params: Params) -> None:
         }
         for part, curves in trade_offs.items()
     }
-    few = test.take(np.arange(min(CLOSELY, len(test))))
-    distances = _distances(target, few, settings)
+    distances = _distances(target, test, settings)
     rows["nearest"] = {" ".join(key): summary(values) for key, values in distances.items()}
-    flags = reliability_flags(
-        target.victims["student"],
-        few.images,
-        few.labels,
-        epsilons=settings.epsilons,
-        steps=settings.steps,
-        queries=settings.queries,
-        seed=settings.seed,
-        surrogates=tuple(sources.values()),
-    )
+    flags = _flags(target.victims["student"], test, ensemble, transferred, found, settings)
     rows["flags"] = {name: float(flag.raised) for name, flag in flags.items()}
     rows["flag_values"] = {name: flag.value for name, flag in flags.items()}
     mlflow.set_tags({f"flag.{name}": f"{flag.raised}: {flag.says} {flag.value:.4g}" for name, flag in flags.items()})
     report_metrics("robustness", rows)
     _write_table(test, found)
-    _draw(target.deployed, test, found, rows, flags)
+    _draw(target.deployed, test, found, rows, attacks, flags)
     report_figure("robustness_distances", distance_curves(distances))
     report_figure("robustness_refusal", trade_off_curves(_labelled(trade_offs)))
     shards.clear()
@@ -145,14 +142,14 @@ class _Target:
     victims: dict[str, Victim]
 
 
-def _load(params: Params) -> _Target:
+def _load(params: Params, shape: tuple[int, ...]) -> _Target:
     temperature = params.teacher.temperature
-    autoencoder = load_model(AUTOENCODER)
+    autoencoder = load_autoencoder(AUTOENCODER, shape)
     deployed = Deployed(
         autoencoder,
         params.filter.reform,
-        Detector(autoencoder, read_json(DETECTOR)["threshold"]),
-        Abstention(load_model(STUDENT), **read_json(ABSTENTION)),
+        Detector(autoencoder, read_record(DETECTOR, Filtering).threshold),
+        Abstention(load_model(STUDENT), **vars(read_record(ABSTENTION, Abstaining))),
         temperature,
     )
     teacher = reformed_classifier(autoencoder, load_model(TEACHER), params.filter.reform)
@@ -166,25 +163,30 @@ def _load(params: Params) -> _Target:
     return _Target(deployed, victims)
 
 
-def _extract(student: Victim, test: ImageSet, settings: Training) -> tuple[Model, dict[str, float]]:
+def _extract(student: Victim, test: ImageSet, params: Params) -> tuple[Model, dict[str, float]]:
     """Return a model trained on the student's answers to queries, how many it took, and how often the two agree."""
-    start = ImageSet.load(TRAIN).take(np.arange(SEEDS_OF_EXTRACTION))
-    extracted, queries = extract(student, start.images, start.labels, settings)
+    start = ImageSet.load(TRAIN)
+    start = start.take(np.arange(min(params.robustness.extraction_images, len(start))))
+    extracted, queries = extract(student, start.images, start.labels, params.surrogate)
     answers = student.predict_logits(test.images, test.labels).argmax(axis=1)
     agreeing = ~Victim(extracted).fooled(test.images, answers)
     return extracted, {"queries": queries, "agreement": float(agreeing.mean())}
 
 
-def _ensemble(settings: Robustness, sources: dict[str, Model | Victim]) -> Ensemble:
-    """Return the attacks of the params, then a transfer from each source."""
+def _ensemble(settings: Robustness) -> Ensemble:
     if settings.attacks == "standard":
-        chosen = standard(seed=settings.seed)
-    else:
-        budget = Budget(steps=settings.steps, restarts=settings.restarts, queries=settings.queries, seed=settings.seed)
-        chosen = build(settings.attacks, budget)
-    crafted = PGD(steps=max(settings.steps, 20), seed=settings.seed)
-    transfers = {f"transfer_{name}": Transfer(attack=crafted, surrogate=source) for name, source in sources.items()}
-    return Ensemble({**chosen.attacks, **transfers})
+        return standard(seed=settings.seed)
+    budget = Budget(steps=settings.steps, restarts=settings.restarts, queries=settings.queries, seed=settings.seed)
+    return build(settings.attacks, budget)
+
+
+def _transfer(sources: dict[str, Model | Victim], test: ImageSet, settings: Robustness) -> Transferred:
+    """Return the images as attacked on each source, all the way, for all victims alike."""
+    attack = PGD(steps=max(settings.steps, settings.transfer_steps), seed=settings.seed)
+    made: Transferred = {epsilon: {} for epsilon in settings.epsilons}
+    for epsilon, name in Bar(list(product(made, sources)), desc="attacking other models", unit="set"):
+        made[epsilon][f"transfer_{name}"] = attack(sources[name], test.images, test.labels, epsilon=epsilon)
+    return made
 
 
 def _alone(found: Found, attacks: list[str], settings: Robustness) -> dict[str, Any]:
@@ -268,15 +270,48 @@ def _labelled(trade_offs: dict[str, dict[tuple[str, str], TradeOff]]) -> dict[st
     }
 
 
-def _distances(target: _Target, few: ImageSet, settings: Robustness) -> dict[tuple[str, str], np.ndarray]:
+def _distances(target: _Target, test: ImageSet, settings: Robustness) -> dict[tuple[str, str], np.ndarray]:
+    few = slice(settings.distances.images)
+    images, labels = test.images[few], test.labels[few]
+    steps = max(settings.steps, settings.distances.steps)
     norms: tuple[Norm, ...] = ("linf", "l2")
+    cases = Bar(list(product(("undefended", "student"), norms)), desc="nearest adversarial images", unit="case")
     return {
         (name, norm): nearest_distances(
-            target.victims[name], few.images, few.labels, norm=norm, steps=max(settings.steps, 20), seed=settings.seed
+            target.victims[name], images, labels, norm=norm, steps=steps, seed=settings.seed
         )
-        for norm in norms
-        for name in ("undefended", "student")
+        for name, norm in cases
     }
+
+
+def _flags(
+    student: Victim,
+    test: ImageSet,
+    ensemble: Ensemble,
+    transferred: Transferred,
+    found: Found,
+    settings: Robustness,
+) -> dict[str, Flag]:
+    few = slice(settings.flags.images)
+    verdicts = {epsilon: found["student", epsilon] for epsilon in settings.epsilons}
+    known = Known(
+        ensemble.attacks,
+        {key: Verdicts(one.adversarial[few], one.broken_by[few]) for key, one in verdicts.items()},
+        {epsilon: [images[few] for images in made.values()] for epsilon, made in transferred.items()},
+    )
+    return reliability_flags(
+        student,
+        test.images[few],
+        test.labels[few],
+        epsilons=settings.epsilons,
+        steps=settings.steps,
+        queries=settings.queries,
+        seed=settings.seed,
+        known=known,
+        tolerance=settings.flags.tolerance,
+        zero_share=settings.flags.zero_gradients,
+        large_epsilon=settings.flags.large_epsilon,
+    )
 
 
 def _write_table(test: ImageSet, found: Found) -> None:
@@ -289,16 +324,23 @@ def _write_table(test: ImageSet, found: Found) -> None:
     mlflow.log_artifact(str(ROBUSTNESS))
 
 
-def _draw(deployed: Deployed, test: ImageSet, found: Found, rows: dict[str, Any], flags: dict[str, Flag]) -> None:
+def _draw(
+    deployed: Deployed,
+    test: ImageSet,
+    found: Found,
+    rows: dict[str, Any],
+    attacks: list[str],
+    flags: dict[str, Flag],
+) -> None:
     epsilons = sorted({epsilon for _, epsilon in found})
     curves = {name: rows[name] for name in (*ALONE, "defence")}
     raised = [name for name, flag in flags.items() if flag.raised]
-    report_figure("robustness", robustness_curves(curves, epsilons, raised))
+    report_figure("robustness", robustness_curves(curves, epsilons, attacks, raised))
     by_class = {
         "clean": per_class(found["student", epsilons[0]].broken_by != WRONG, test.labels),
         format_epsilon(epsilons[0]): per_class(found["student", epsilons[0]].broken_by == STANDS, test.labels),
     }
-    report_figure("robustness_classes", class_bars(by_class, "Student by class, worst case over attacks"))
+    report_figure("robustness_classes", class_bars(by_class, f"Student by class\n{worst_case(attacks)}"))
     strongest = found["student", epsilons[-1]]
     fell = np.flatnonzero(~np.isin(strongest.broken_by, (STANDS, WRONG)))
     among = fell if len(fell) else np.arange(len(test))

@@ -40,7 +40,7 @@ def poison(features: np.ndarray, labels: np.ndarray, surrogate: Model, settings:
     chosen = chosen[: round(settings.fraction * len(features))]
     cells = list(product(settings.kinds, settings.epsilons))
     poisoned = features.copy()
-    kinds = np.full(len(features), "", dtype="U8")
+    kinds = np.full(len(features), "", dtype=f"U{max(map(len, settings.kinds))}")
     epsilons = np.zeros(len(features))
     for cell, ((kind, epsilon), rows) in enumerate(zip(cells, np.array_split(chosen, len(cells)), strict=True)):
         adversarial = craft(

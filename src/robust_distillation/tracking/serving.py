@@ -17,7 +17,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from robust_distillation.classifiers.storage import load_model
+from robust_distillation.classifiers.storage import load_autoencoder, load_model
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.defences.abstention import Abstention
 from robust_distillation.defences.detector import Detector
@@ -31,7 +31,7 @@ class Defence(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Load the two networks and the settings that the model was logged with."""
         self.student = load_model(Path(context.artifacts["student"]))
-        self.autoencoder = load_model(Path(context.artifacts["autoencoder"]))
+        self.autoencoder = load_autoencoder(Path(context.artifacts["autoencoder"]), self.student.input_shape[1:])
         self.config = json.loads(Path(context.artifacts["config"]).read_text())
         self.abstention = Abstention(self.student, **self.config["abstention"])
         self.detector = Detector(self.autoencoder, self.config["threshold"])

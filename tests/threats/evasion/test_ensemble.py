@@ -1,11 +1,13 @@
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 
-from robust_distillation.params import EnsembleAttack
+from robust_distillation.params import EnsembleAttack, load_params
 from robust_distillation.threats.evasion.ensemble import ATTACKS, STANDS, WRONG, Budget, Ensemble, build, rand, standard
-from robust_distillation.threats.evasion.sign import FGSM
+from robust_distillation.threats.evasion.fab import FABT
+from robust_distillation.threats.evasion.sign import FGSM, IFGSM, PGD
 from robust_distillation.threats.evasion.victim import Victim
 
 
@@ -70,3 +72,34 @@ def test_params_name_every_attack():
 def test_every_attack_can_be_named(name):
     attack = ATTACKS[name](Budget(norm="l2", seed=5))
     assert (attack.norm, attack.seed) == ("l2", 5)
+
+
+def test_transferred_images_are_tried_last_and_named(problem):
+    made = FGSM()(problem.model, problem.images, problem.labels, epsilon=0.5)
+    ensemble = Ensemble({"fgsm": FGSM()})
+    alone = ensemble(problem.model, problem.images, problem.labels, epsilon=0.085)
+    found = ensemble(problem.model, problem.images, problem.labels, epsilon=0.085, transferred={"transfer_x": made})
+    fell = (alone.broken_by == STANDS) & Victim(problem.model).fooled(made, problem.labels)
+    assert fell.any()
+    np.testing.assert_array_equal(found.broken_by, np.where(fell, "transfer_x", alone.broken_by))
+    np.testing.assert_array_equal(found.adversarial[fell], made[fell])
+
+
+def test_no_images_have_no_verdicts(problem):
+    found = Ensemble({"fgsm": FGSM()})(problem.model, problem.images[:0], problem.labels[:0], epsilon=0.1)
+    assert found.adversarial.shape == (0, 12, 12, 3)
+    assert found.broken_by.shape == (0,)
+
+
+def test_default_settings_never_warn():
+    params = load_params(Path(__file__).parents[3] / "params.yaml")
+    settings, poison, pairs = params.robustness, params.poison, params.autoencoder
+    budget = Budget(steps=settings.steps, restarts=settings.restarts, queries=settings.queries)
+    attacks = [*build(settings.attacks, budget).attacks.values(), ATTACKS["square"](budget)]
+    attacks += [PGD(steps=settings.transfer_steps), FABT(steps=settings.distances.steps)]
+    assert [attack.weakness(epsilon) for attack in attacks for epsilon in settings.epsilons] == [None] * 3 * len(
+        attacks
+    )
+    for made in (poison, pairs):
+        iterative = IFGSM(steps=made.iterations, step_size=made.alpha)
+        assert [iterative.weakness(epsilon) for epsilon in made.epsilons] == [None, None]

@@ -187,6 +187,7 @@ def test_pgd_is_repeatable_and_its_seed_matters(problem):
     [
         (IFGSM(steps=5, step_size=0.001), "steps=50"),
         (IFGSM(steps=9), "steps=10"),
+        (IFGSM(step_size=0.2), r"step_size=0.0125\b"),
         (MIFGSM(steps=1), "steps=10"),
         (PGD(steps=5), "steps=20"),
         (PGD(step_size=0.001), "steps=50"),

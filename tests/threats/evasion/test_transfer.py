@@ -1,3 +1,6 @@
+import random
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -84,6 +87,22 @@ def test_extraction_agrees_with_the_victim_on_fresh_images(problem, extraction):
     images, _ = draw_unlabelled(200, seed=21)
     answers = [predict_logits(model, images).argmax(axis=1) for model in (extraction[0], problem.model)]
     assert np.mean(answers[0] == answers[1]) >= 0.8
+
+
+def test_extraction_leaves_the_random_state_as_it_was(problem):
+    images, labels = draw_unlabelled(4, seed=22)
+    short = replace(SETTINGS, epochs=1)
+
+    def draws():
+        return random.random(), np.random.rand(), tf.random.uniform(()).numpy()  # noqa: NPY002
+
+    def after(meanwhile):
+        keras.utils.set_random_seed(3)
+        draws()
+        meanwhile()
+        return draws()
+
+    assert after(lambda: extract(problem.model, images, labels, short, rounds=1)) == after(lambda: None)
 
 
 def test_extraction_doubles_what_it_asks_each_round(extraction):

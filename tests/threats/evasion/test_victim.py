@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -190,3 +192,40 @@ def test_only_known_kinds_are_accelerated(problem):
         accelerated(problem.model, precision="int8")
     with pytest.raises(InputError, match="functional and sequential"):
         accelerated(lambda x: x)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("models/student.keras", r"load_model\('models/student.keras'\)"),
+        (Path("models/student.keras"), r"load_model\('models/student.keras'\)"),
+        (np.zeros(3), "must map images to logits. Received: ndarray"),
+    ],
+)
+def test_what_is_no_model_is_named(problem, given, message):
+    with pytest.raises(InputError, match=message):
+        Victim(given)
+    with pytest.raises(InputError, match=message):
+        FGSM()(given, problem.images, problem.labels, epsilon=EPSILON)
+
+
+def test_predict_of_a_model_has_no_gradient(problem):
+    with pytest.raises(InputError, match=r"pass the model itself, not model\.predict"):
+        FGSM()(problem.model.predict, problem.images, problem.labels, epsilon=EPSILON)
+
+
+def test_a_radius_in_words_is_named(problem):
+    with pytest.raises(InputError, match=r"epsilon must be a number: 8/255, not a text. Received: '8/255'"):
+        FGSM()(problem.model, problem.images, problem.labels, epsilon="8/255")
+
+
+def test_labels_out_of_range_are_named(problem):
+    with pytest.raises(InputError, match=r"labels must lie in 0 to 3"):
+        FGSM()(problem.model, problem.images, problem.labels + 1, epsilon=EPSILON)
+
+
+@pytest.mark.parametrize("goal", ["deny", "deceive"])
+def test_a_goal_needs_a_refusal(problem, goal):
+    with pytest.raises(InputError, match="give its refusal, or leave the goal out"):
+        Victim(problem.model, goal=goal)
+    Victim(problem.model, goal=goal, refusal=lambda images: tf.reduce_mean(images, (1, 2, 3)))

@@ -193,9 +193,9 @@ class _AutoPGD(Attack):
         self._check_positive("steps", "restarts")
 
     def weakness(self, epsilon: float) -> str | None:
-        """Say that fewer than 50 steps leave the step size no time to settle."""
-        if self.steps < 50:
-            return f"{self.steps} steps are too few to trust; use steps=50 at least (100 are published)"
+        """Say that fewer than 20 steps leave the step size no time to settle."""
+        if self.steps < 20:
+            return f"{self.steps} steps are too few to trust; use steps=50 (100 are published)"
         return None
 
     def _climb(

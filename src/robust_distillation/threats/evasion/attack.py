@@ -5,6 +5,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import tensorflow as tf
@@ -142,10 +143,12 @@ def check_epsilon(epsilon: float, norm: Norm, size: int) -> None:
         size: numbers per image.
 
     Raises:
-        InputError: the norm is unknown, or the radius is not above 0, or it is larger than the pixel range allows.
+        InputError: the norm is unknown, or the radius is no number, not above 0, or larger than the pixel range allows.
     """
     if norm not in ("linf", "l2"):
         raise InputError(f"norm must be 'linf' or 'l2'. Received: {norm!r}")
+    if not isinstance(epsilon, Real):
+        raise InputError(f"epsilon must be a number: 8/255, not a text. Received: {epsilon!r}")
     largest = 1.0 if norm == "linf" else float(np.sqrt(size))
     if not 0 < epsilon <= largest:
         hint = "; 8 grey levels of 255 are 8/255" if norm == "linf" else ""

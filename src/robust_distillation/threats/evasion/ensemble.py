@@ -48,6 +48,7 @@ class Ensemble:
         *,
         epsilon: float,
         candidates: Mapping[str, np.ndarray] | None = None,
+        transferred: Mapping[str, np.ndarray] | None = None,
     ) -> Verdicts:
         """Attack all images.
 
@@ -57,6 +58,7 @@ class Ensemble:
             labels: integers (N,).
             epsilon: radius of the ball in [0, 1] units, in the norm of each attack.
             candidates: images like `images` by name, of attacks on something else, that are tried before all attacks.
+            transferred: such images that are tried after them.
 
         Raises:
             InputError: as for `Attack`.
@@ -65,17 +67,17 @@ class Ensemble:
         check_images(images, labels)
         victim.check(images, labels)
         adversarial = images.copy()
-        candidates = candidates or {}
-        broken_by = np.full(len(images), STANDS, dtype=f"U{max(map(len, [*candidates, *self.attacks, WRONG]))}")
+        tried: dict[str, Attack | np.ndarray] = {**(candidates or {}), **self.attacks, **(transferred or {})}
+        broken_by = np.full(len(images), STANDS, dtype=f"U{max(map(len, [*tried, WRONG]))}")
         broken_by[victim.fooled(images, labels)] = WRONG
-        for name in (*candidates, *self.attacks):
+        for name, source in tried.items():
             standing = np.flatnonzero(broken_by == STANDS)
             if not len(standing):
                 break
-            if name in candidates:
-                found = candidates[name][standing]
+            if isinstance(source, Attack):
+                found = source(victim, images[standing], labels[standing], epsilon=epsilon)
             else:
-                found = self.attacks[name](victim, images[standing], labels[standing], epsilon=epsilon)
+                found = source[standing]
             fell = victim.fooled(found, labels[standing])
             adversarial[standing[fell]] = found[fell]
             broken_by[standing[fell]] = name

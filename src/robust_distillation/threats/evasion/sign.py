@@ -155,7 +155,7 @@ class _Iterative(Attack):
             raise InputError(f"loss must be one of {', '.join(LOSSES)}. Received: {self.loss!r}")
 
     def weakness(self, epsilon: float) -> str | None:
-        """Say how many steps would reach the edge of the ball if these cannot, or that there are very few."""
+        """Say how many steps would reach the edge of the ball if these cannot, or that they are very few or large."""
         if self.step_size is not None and self.steps * self.step_size < epsilon * (1 - 1e-6):
             needed = int(np.ceil(epsilon / self.step_size - 1e-6))
             return (
@@ -164,6 +164,11 @@ class _Iterative(Attack):
             )
         if self.steps < self.trusted:
             return f"{self.steps} steps are too few to trust; use steps={self.trusted} at least"
+        if self.step_size is not None and self.step_size > 2 * epsilon * (1 + 1e-6):
+            return (
+                f"each step of {self.step_size:g} crosses the whole ball at {epsilon:g}; "
+                f"use step_size={self.reach * epsilon / self.steps:.3g}, or leave it out"
+            )
         return None
 
     def _iterate(

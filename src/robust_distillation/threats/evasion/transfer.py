@@ -4,17 +4,21 @@ substitute, queries = extract(victim, images, labels, settings)
 adversarial = Transfer(attack=PGD(steps=50), surrogate=substitute)(victim, images, labels, epsilon=8 / 255)
 """
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
+from tensorflow.python.eager.context import context
 
 from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.errors import InputError
 from robust_distillation.params import Training
+from robust_distillation.progress import Bar
 from robust_distillation.threats.evasion.attack import Attack, check_epsilon, check_images
 from robust_distillation.threats.evasion.losses import cross_entropy
 from robust_distillation.threats.evasion.norms import Norm
@@ -65,7 +69,8 @@ def extract(
     Each round trains the substitute on all that was asked so far, then doubles that set: x + step sign(dF_y / dx) is
     asked for every x in it, where F_y is the substitute's probability of the victim's answer y to x (Jacobian-based
     augmentation, Papernot et al. 2017, *Practical Black-Box Attacks*, algorithm 1). The sign of the step turns every
-    `period` rounds (periodical step size, Papernot et al. 2016, *Transferability in Machine Learning*).
+    `period` rounds (periodical step size, Papernot et al. 2016, *Transferability in Machine Learning*). The random
+    state of Python, NumPy and TensorFlow is left as it was.
 
     Args:
         model: the victim.
@@ -92,16 +97,30 @@ def extract(
         )
     victim.check(images, labels)
     fresh, asked, targets = images, images[:0], None
-    for turn in tqdm(range(rounds), desc="extract"):
+    for turn in Bar(range(rounds), desc="extract", unit="round"):
         told = _ask(victim, fresh, np.resize(labels, len(fresh)), answers)
         asked = np.concatenate([asked, fresh])
         targets = told if targets is None else np.concatenate([targets, told])
         held = len(images)
-        substitute, _ = train_classifier(asked, targets, settings, validation=(asked[:held], targets[:held]))
+        with kept_random_state():
+            substitute, _ = train_classifier(asked, targets, settings, validation=(asked[:held], targets[:held]))
         if turn + 1 < rounds:
             turned = -step if turn // period % 2 else step
             fresh = _augment(Victim(substitute), asked, targets.argmax(axis=1).astype(np.int32), turned)
     return substitute, len(asked)
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Put the global random state of Python, NumPy and TensorFlow back at the end; training seeds all three."""
+    eager = context()  # TensorFlow has no public way to read its global seed.
+    python, arrays, seed, draws = random.getstate(), np.random.get_state(), eager._seed, eager._rng  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)  # noqa: NPY002
+        eager._seed, eager._rng = seed, draws
 
 
 def _augment(substitute: Victim, images: np.ndarray, said: np.ndarray, step: float) -> np.ndarray:

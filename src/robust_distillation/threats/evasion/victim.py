@@ -1,10 +1,12 @@
 """The model as an attacker holds it: logits, gradients and answers, of a classifier alone or of a whole defence."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -34,12 +36,15 @@ class Victim:
         temperature: divides the logits. A model distilled at temperature T has logits T times too large, and in
             float32 its gradients vanish unless they are divided by T again (Carlini and Wagner 2017).
         refusal: maps images to margins (N,), above 0 where the image is refused, differentiably; None refuses nothing.
-        goal: of the attacker where there is a refusal.
+        goal: of the attacker where there is a refusal; None for `deceive`.
         draws: passes that each gradient and each answer averages over, for a model that draws at random (expectation
             over transformation, Athalye et al. 2018, section 3).
         batch_size: images that go through the model at once.
         stand_in: a faster victim of the same answers, but for rounding, that attacks search on; what fools it and not
             this model is attacked again on this model. See `acceleration`.
+
+    Raises:
+        InputError: the model is no model, or a setting is out of range or makes no sense without another.
     """
 
     def __init__(
@@ -48,21 +53,27 @@ class Victim:
         *,
         temperature: float = 1.0,
         refusal: Model | None = None,
-        goal: Goal = "deceive",
+        goal: Goal | None = None,
         draws: int = 1,
         batch_size: int = 250,
         stand_in: "Victim | None" = None,
     ) -> None:
+        check_model(model)
         if not temperature > 0:
             raise InputError(f"temperature must be above 0. Received: {temperature!r}")
-        if goal not in ("deny", "deceive"):
+        if goal not in (None, "deny", "deceive"):
             raise InputError(f"goal must be 'deny' or 'deceive'. Received: {goal!r}")
+        if goal and refusal is None:
+            raise InputError(
+                f"a goal is for a defence that may refuse images: give its refusal, or leave the goal out. "
+                f"Received: {goal!r}"
+            )
         if draws < 1 or batch_size < 1:
             raise InputError(f"draws and batch_size must be at least 1. Received: {draws!r} and {batch_size!r}")
         self.model = model
         self.temperature = temperature
         self.refusal = refusal
-        self.goal = goal
+        self.goal = goal or "deceive"
         self.draws = draws
         self.batch_size = batch_size
         self.stand_in = stand_in
@@ -165,6 +176,8 @@ class Victim:
 
     def fooled(self, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
         """Return booleans (N,): the answer differs from the label, or is the target where there are targets."""
+        if not len(images):
+            return np.zeros(0, bool)
         answers = self.predict_logits(images, labels).argmax(axis=1)
         return answers != labels if targets is None else answers == targets
 
@@ -220,9 +233,29 @@ def looks_like_softmax(outputs: np.ndarray) -> bool:
     return bool(outputs.min() >= 0 and np.abs(outputs.sum(axis=1) - 1).max() < 1e-3)
 
 
+def check_model(model: Any) -> None:
+    """Check that something is a model that may have a gradient.
+
+    Raises:
+        InputError: it is a path, cannot be called, or is the `predict` of a Keras model.
+    """
+    if isinstance(model, str | Path):
+        raise InputError(f"the model must be loaded first: keras.models.load_model({str(model)!r}). Received: a path")
+    if not callable(model):
+        raise InputError(f"the model must map images to logits. Received: {type(model).__name__}")
+    if isinstance(getattr(model, "__self__", None), keras.Model) and model.__name__.startswith("predict"):
+        raise InputError(f"pass the model itself, not model.{model.__name__}, which has no gradient")
+
+
 def as_victim(model: "Model | Victim") -> Victim:
-    """Return the victim itself, or a model as the victim of an attack with all defaults."""
-    return model if isinstance(model, Victim) else _plain_victim(model)
+    """Return the victim itself, or a model as the victim of an attack with all defaults.
+
+    Raises:
+        InputError: as for `Victim`.
+    """
+    if isinstance(model, Victim):
+        return model
+    return _plain_victim(model) if isinstance(model, Hashable) else Victim(model)
 
 
 @lru_cache(maxsize=8)
