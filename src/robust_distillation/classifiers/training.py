@@ -40,7 +40,7 @@ def train_classifier(
     Args:
         images: float32 (N, H, W, C) in [0, 1].
         targets: float32 (N, K), one-hot or soft labels; row i belongs to image i.
-        settings: architecture, epochs, batch size, learning rate and seed.
+        settings: architecture, epochs, batch size, the learning rate that it starts with, and seed.
         temperature: T, above 0.
         validation: images and targets of the same form.
 
@@ -51,7 +51,9 @@ def train_classifier(
     model = ARCHITECTURES[settings.architecture](images.shape[1:], targets.shape[1])
     trainer = keras.Sequential([model, layers.Rescaling(1 / temperature)])
     trainer.compile(
-        optimizer=keras.optimizers.Adam(settings.learning_rate),
+        optimizer=keras.optimizers.Adam(
+            falling(settings.learning_rate, len(images), settings.batch_size, settings.epochs)
+        ),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         steps_per_execution=STEPS_AT_ONCE,
@@ -65,6 +67,11 @@ def train_classifier(
         callbacks=[TqdmCallback(verbose=0, desc=f"training {model.name}", tqdm_class=Bar)],
     )
     return model, history.history
+
+
+def falling(start: float, images: int, batch_size: int, epochs: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return a learning rate that falls along half a cosine, to 0 after the last batch (Loshchilov and Hutter 2017)."""
+    return keras.optimizers.schedules.CosineDecay(start, epochs * -(-images // batch_size))
 
 
 def shuffled_batches(arrays: Sequence[np.ndarray], batch_size: int, seed: int) -> tf.data.Dataset:
