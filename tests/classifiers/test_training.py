@@ -24,7 +24,7 @@ def test_architectures_return_logits_and_hold_no_custom_layer(name, shape):
 
 
 def test_training_learns_at_a_high_temperature_and_repeats(problem):
-    settings = Training(architecture="lenet", epochs=10, batch_size=16, learning_rate=0.003, seed=1)
+    settings = Training(architecture="lenet", epochs=20, batch_size=16, learning_rate=0.003, seed=1)
     targets = one_hot(problem.labels, 4)
     data = (problem.images, targets)
     first, history = train_classifier(*data, settings, temperature=20.0, validation=data)
