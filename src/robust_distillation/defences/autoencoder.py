@@ -66,7 +66,6 @@ def build_autoencoder(shape: tuple[int, ...], chosen: Hyperparameters) -> keras.
     x = layers.Conv2D(chosen.latent, 3, padding="same", activation="relu", name="bottleneck")(x)
     for level in reversed(range(chosen.depth)):
         x = layers.Conv2DTranspose(chosen.width * 2**level, 4, strides=2, padding="same", activation="relu")(x)
-        x = layers.Conv2D(chosen.width * 2**level, 3, padding="same", activation="relu")(x)
     x = layers.Conv2D(channels, 3, padding="same", activation="sigmoid")(x)
     model = keras.Model(image, layers.Cropping2D(((0, bottom), (0, right)))(x), name="autoencoder")
     optimizers = {
