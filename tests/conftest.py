@@ -36,6 +36,6 @@ def problem() -> Problem:
 
     images, labels = draw_problem(240, seed=0)
     test_images, test_labels = draw_problem(60, seed=1)
-    settings = Training(architecture="cnn", epochs=6, batch_size=32, learning_rate=0.003, seed=5)
+    settings = Training(architecture="cnn", epochs=10, batch_size=32, learning_rate=0.003, seed=5)
     model, _ = train_classifier(images, one_hot(labels, 4), settings, validation=(test_images, one_hot(test_labels, 4)))
     return Problem(model, test_images, test_labels)
