@@ -13,6 +13,7 @@ from robust_distillation.errors import InputError
 from robust_distillation.files import read_record, write_json
 from robust_distillation.params import Params
 from robust_distillation.paths import ABSTENTION, AUTOENCODER, CLASSES, DETECTOR, REGISTERED, STUDENT, TEST
+from robust_distillation.quiet import stderr_held_back
 from robust_distillation.records import Abstaining, Classes, Filtering, Registered
 from robust_distillation.tracking import store
 from robust_distillation.tracking.runs import commit_tags, outcome_digest, stage_run
@@ -123,6 +124,8 @@ def log_defence(name: str, *, student: Path, autoencoder: Path, config: dict[str
     Returns:
         The new version.
     """
+    with stderr_held_back():
+        import tensorflow  # noqa: F401  # MLflow tries the model, which imports it
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
