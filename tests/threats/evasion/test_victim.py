@@ -182,9 +182,8 @@ def test_what_fools_only_the_bfloat16_stand_in_is_attacked_again(problem):
     for epsilon in (0.09, 0.1):
         found = attack(victim, problem.images, problem.labels, epsilon=epsilon)
         slow = attack(problem.model, problem.images, problem.labels, epsilon=epsilon)
-        assert (
-            abs(int(victim.fooled(found, problem.labels).sum()) - int(victim.fooled(slow, problem.labels).sum())) <= 1
-        )
+        fell, fell_slowly = (int(victim.fooled(images, problem.labels).sum()) for images in (found, slow))
+        assert fell >= fell_slowly - 1  # rounding may cost an image at the edge, never the attack's strength
 
 
 def test_only_known_kinds_are_accelerated(problem):
