@@ -55,6 +55,7 @@ def main(before: str, after: str) -> None:
             "rows": rows,
             "commit_before": commits[0],
             "commit_after": commits[1],
+            "commit": git("rev-parse", "HEAD"),
             "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
             "command": f"python benchmarks/embedded_run.py {before} {after}",
         },

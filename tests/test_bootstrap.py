@@ -26,14 +26,14 @@ uvicorn==0.54.0 \\
     --hash=sha256:dd
 """
 PIP_SETTINGS = """\
-:env:.index-url='https://env.example/simple'
+:env:.index-url='index-of-env'
 :env:.timeout='180'
 global.cert='/etc/ca.crt'
-global.extra-index-url='https://one.example/simple\\nhttps://two.example/simple'
+global.extra-index-url='index-of-one\\nindex-of-two'
 global.find-links='/wheels /more'
-global.index-url='https://global.example/simple'
+global.index-url='index-of-global'
 global.no-color='true'
-install.index-url='https://install.example/simple'
+install.index-url='index-of-install'
 """
 
 AS_OLD_PYTHON = """
@@ -164,9 +164,9 @@ def test_the_lock_pins_uv_by_hash(bootstrap, tmp_path):
 
 def test_uv_gets_the_settings_of_pip(bootstrap):
     assert bootstrap.uv_settings(PIP_SETTINGS) == {
-        "UV_DEFAULT_INDEX": "https://env.example/simple",
+        "UV_DEFAULT_INDEX": "index-of-env",
         "UV_HTTP_TIMEOUT": "180",
-        "UV_INDEX": "https://one.example/simple https://two.example/simple",
+        "UV_INDEX": "index-of-one index-of-two",
         "UV_FIND_LINKS": "/wheels,/more",
         "SSL_CERT_FILE": "/etc/ca.crt",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
@@ -176,9 +176,9 @@ def test_uv_gets_the_settings_of_pip(bootstrap):
 def test_settings_of_uv_itself_are_kept(bootstrap, steps, monkeypatch):
     given = {}
     monkeypatch.setattr(bootstrap, "call_uv", lambda _, environment: given.update(environment) or 0)
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example/simple")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "index-of-own")
     bootstrap.set_up()
-    assert given["UV_DEFAULT_INDEX"] == "https://own.example/simple"
+    assert given["UV_DEFAULT_INDEX"] == "index-of-own"
     assert given["UV_FIND_LINKS"] == "/wheels,/more"
 
 

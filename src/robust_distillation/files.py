@@ -86,13 +86,18 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not JSON (not text); {AGAIN} again") from None
 
 
-def read_record(path: Path, kind: type[Record]) -> Record:
+def read_record(path: Path, kind: type[Record], *, absent: str = AGAIN) -> Record:
     """Read a JSON file as a pydantic dataclass whose configuration is `STRICT`.
+
+    Args:
+        path: the file.
+        kind: the dataclass.
+        absent: what to do where there is no file, for the error.
 
     Raises:
         InputError: the file is missing or is not JSON, or lacks a field, has one too many or of another type.
     """
     try:
-        return TypeAdapter(kind).validate_json(read_bytes(path), strict=True)
+        return TypeAdapter(kind).validate_json(read_bytes(path, absent=absent), strict=True)
     except ValidationError as error:
         raise InputError(f"{describe(path, error)}; {AGAIN} again") from None

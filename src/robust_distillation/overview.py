@@ -6,12 +6,10 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.files import read_json
 from robust_distillation.params import Params
-from robust_distillation.paths import METRICS, TEST, TRAIN, TRUSTED, VALIDATE
+from robust_distillation.paths import METRICS, VERDICT
 
-SETS = {"train": TRAIN, "validate": VALIDATE, "test": TEST, "trusted": TRUSTED}
 ATTACKED = ("undefended", "teacher", "student", "defence")
 PLACES = {
     "figures, data checks": "reports/figures, reports/data_docs/index.html",
@@ -30,7 +28,7 @@ def overview(params: Params) -> Group:
         stage: read_json(METRICS / f"{stage}.json")
         for stage in ("poison", "filter", "filter_audit", "autoencoder", "teacher", "student", "robustness")
     }
-    sizes = {name: len(ImageSet.load(path)) for name, path in SETS.items()}
+    sizes = read_json(VERDICT)["images"]
     return Group(
         _table(
             "Results", {"images": ", ".join(f"{name} {size}" for name, size in sizes.items()), **_findings(metrics)}

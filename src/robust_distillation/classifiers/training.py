@@ -15,7 +15,7 @@ from robust_distillation.progress import Bar
 
 History = dict[str, list[float]]
 
-STEPS_AT_ONCE = 16  # gradient steps between two returns to Python, which cost more than a step on small images
+STEPS_AT_ONCE = 16  # gradient steps between two returns to Python
 PREDICTED_AT_ONCE = 256  # images
 
 

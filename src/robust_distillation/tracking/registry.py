@@ -103,11 +103,8 @@ def read_registered(path: Path = REGISTERED) -> Registered:
     Raises:
         InputError: the file is missing, is not JSON, or a field is missing or wrong.
     """
-    if not path.exists():
-        raise InputError(
-            f"{path}: not found; run `dvc repro`, or `dvc pull` in a fresh clone, or choose with --version N"
-        )
-    return read_record(path, Registered)
+    absent = "run `dvc repro`, or `dvc pull` in a fresh clone, or choose with --version N"
+    return read_record(path, Registered, absent=absent)
 
 
 def log_defence(name: str, *, student: Path, autoencoder: Path, config: dict[str, Any], example: np.ndarray) -> str:

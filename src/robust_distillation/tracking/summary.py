@@ -77,9 +77,7 @@ def log_dataset(params: Params, run_id: str) -> None:
         name=params.data.source,
         digest=digest(DATASET),
         source_type="local",
-        source=json.dumps(
-            {"uri": "drawn" if params.data.source == "synthetic" else str(params.data.archives or "web")}
-        ),
+        source=json.dumps({"uri": "drawn" if params.data.source == "synthetic" else str(params.data.archives)}),
         profile=json.dumps(read_json(VERDICT)["images"]),
     )
     entry = DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])
