@@ -31,11 +31,21 @@ def draw_problem(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def problem() -> Problem:
+    return solved(seed=5)
+
+
+@pytest.fixture(scope="session")
+def other_problem() -> Problem:
+    """The same problem with a model that one step of a targeted attack misleads more easily."""
+    return solved(seed=8)
+
+
+def solved(seed: int) -> Problem:
     from robust_distillation.classifiers.training import one_hot, train_classifier
     from robust_distillation.params import Training
 
     images, labels = draw_problem(240, seed=0)
     test_images, test_labels = draw_problem(60, seed=1)
-    settings = Training(architecture="cnn", epochs=10, batch_size=32, learning_rate=0.003, seed=5)
+    settings = Training(architecture="cnn", epochs=10, batch_size=32, learning_rate=0.003, seed=seed)
     model, _ = train_classifier(images, one_hot(labels, 4), settings, validation=(test_images, one_hot(test_labels, 4)))
     return Problem(model, test_images, test_labels)

@@ -173,17 +173,22 @@ def test_folding_changes_no_logit_and_takes_what_it_can():
     assert len(norms) == 1
 
 
-def test_what_fools_only_the_bfloat16_stand_in_is_attacked_again(problem):
-    victim = accelerated(problem.model, precision="bfloat16")
-    rough = victim.stand_in.predict_logits(problem.images, problem.labels)
-    exact = victim.predict_logits(problem.images, problem.labels)
+def test_what_fools_only_the_bfloat16_stand_in_is_attacked_again(other_problem):
+    victim = accelerated(other_problem.model, precision="bfloat16")
+    rough = victim.stand_in.predict_logits(other_problem.images, other_problem.labels)
+    exact = victim.predict_logits(other_problem.images, other_problem.labels)
     assert 0 < np.abs(rough - exact).max() < 0.3
     attack = IFGSM(steps=20, early_stop=True)
     for epsilon in (0.09, 0.1):
-        found = attack(victim, problem.images, problem.labels, epsilon=epsilon)
-        slow = attack(problem.model, problem.images, problem.labels, epsilon=epsilon)
-        fell, fell_slowly = (int(victim.fooled(images, problem.labels).sum()) for images in (found, slow))
-        assert fell >= fell_slowly - 1  # rounding may cost an image at the edge, never the attack's strength
+        found = attack(victim, other_problem.images, other_problem.labels, epsilon=epsilon)
+        slow = attack(other_problem.model, other_problem.images, other_problem.labels, epsilon=epsilon)
+        assert (
+            abs(
+                int(victim.fooled(found, other_problem.labels).sum())
+                - int(victim.fooled(slow, other_problem.labels).sum())
+            )
+            <= 1
+        )
 
 
 def test_only_known_kinds_are_accelerated(problem):
