@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.audit.flags import Flag
 from robust_distillation.errors import InputError
 from robust_distillation.progress import Bar
 from robust_distillation.threats.evasion.apgd import APGD, APGDT
@@ -23,27 +24,12 @@ from robust_distillation.threats.evasion.victim import Victim, looks_like_softma
 
 ITERATIVE = (IFGSM, MIFGSM, PGD, APGD, APGDT, FABT)
 FEWEST = 3  # images: one or two more that fall are no sign of anything
-GAINS = {
-    "black_box_beats_white_box": "share of images that only Square fells, and no iterative attack",
-    "more_steps_gain": "share of images that fall to twice the steps, and to no iterative attack before",
-    "transfer_beats_white_box": "share of images that fall as made on other models, and to no iterative attack",
-    "single_step_beats_iterative": "robust accuracy under the iterative attacks less that under FGSM",
-}
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One check.
-
-    Attributes:
-        raised: whether the robust accuracy beside it cannot be trusted.
-        value: what was measured.
-        says: what the value is, in words.
-    """
-
-    raised: bool
-    value: float
-    says: str
+GAINS = (
+    "black_box_beats_white_box",
+    "more_steps_gain",
+    "transfer_beats_white_box",
+    "single_step_beats_iterative",
+)
 
 
 @dataclass(frozen=True)
@@ -124,19 +110,11 @@ def reliability_flags(
     spread = float(np.abs(outputs[0] - outputs[1]).max())
     tolerated = max(tolerance, FEWEST / len(images))
     return {
-        "zero_gradients": Flag(
-            vanished > zero_share, vanished, "share of images whose gradient is zero in every pixel"
-        ),
-        "softmax_outputs": Flag(
-            looks_like_softmax(outputs[0]), float(outputs[0].max()), "largest output; these are probabilities if raised"
-        ),
-        "random_forward": Flag(spread > 1e-5, spread, "largest difference of two passes over the same images"),
-        "survives_large_epsilon": Flag(large > 0, large, f"robust accuracy at epsilon {large_epsilon:g}"),
-        **{
-            name: Flag(max(values) > tolerated, float(max(values)), GAINS[name])
-            for name, values in gains.items()
-            if values
-        },
+        "zero_gradients": Flag(vanished > zero_share, vanished),
+        "softmax_outputs": Flag(looks_like_softmax(outputs[0]), float(outputs[0].max())),
+        "random_forward": Flag(spread > 1e-5, spread),
+        "survives_large_epsilon": Flag(large > 0, large),
+        **{name: Flag(max(values) > tolerated, float(max(values))) for name, values in gains.items() if values},
     }
 
 

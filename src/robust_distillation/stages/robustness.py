@@ -18,8 +18,9 @@ from robust_distillation.audit.figures import (
     trade_off_curves,
     worst_case,
 )
+from robust_distillation.audit.flags import MEANINGS, Flag
 from robust_distillation.audit.refusal import TradeOff, trade_off
-from robust_distillation.audit.reliability import Flag, Known, reliability_flags
+from robust_distillation.audit.reliability import Known, reliability_flags
 from robust_distillation.audit.robustness import accuracy_after, attack_in_shards, interval, per_class
 from robust_distillation.classifiers.storage import load_autoencoder, load_model
 from robust_distillation.classifiers.training import seed_everything
@@ -119,7 +120,9 @@ def main(params: Params) -> None:
     flags = _flags(target.victims["student"], test, ensemble, transferred, found, settings)
     rows["flags"] = {name: float(flag.raised) for name, flag in flags.items()}
     rows["flag_values"] = {name: flag.value for name, flag in flags.items()}
-    mlflow.set_tags({f"flag.{name}": f"{flag.raised}: {flag.says} {flag.value:.4g}" for name, flag in flags.items()})
+    mlflow.set_tags(
+        {f"flag.{name}": f"{flag.raised}: {MEANINGS[name]} {flag.value:.4g}" for name, flag in flags.items()}
+    )
     report_metrics("robustness", rows)
     _write_table(test, found)
     _draw(target.deployed, test, found, rows, attacks, flags)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from robust_distillation.audit.flags import MEANINGS
 from robust_distillation.errors import InputError
 from robust_distillation.params import Params, Promotion, format_epsilon
 from robust_distillation.tracking import store
@@ -250,8 +251,12 @@ def _refusals(metrics: dict[str, float], promotion: Promotion) -> list[str]:
         for name, least in minima(promotion).items()
         if name not in metrics or metrics[name] < least
     ]
-    flags = {name: value for name, value in metrics.items() if name.startswith(FLAGS)}
-    refusals += [f"{name} is raised" for name, value in flags.items() if value]
+    flags = {name.removeprefix(FLAGS): value for name, value in metrics.items() if name.startswith(FLAGS)}
+    refusals += [
+        f"{FLAGS}{name} is raised, so robust accuracy cannot be trusted ({MEANINGS.get(name, 'a check of other code')})"
+        for name, value in flags.items()
+        if value
+    ]
     if not flags:
         refusals.append(f"{FLAGS}* are missing")
     return refusals

@@ -68,6 +68,7 @@ def ascend(
         epsilon: tf.Tensor,
         step_size: tf.Tensor,
         steps: tf.Tensor,
+        early_stop: tf.Tensor,
     ) -> tf.Tensor:
         rows = tf.range(tf.shape(centres)[0])[:, None]
         block = tf.size(rows) // BLOCKS + 1
@@ -76,31 +77,30 @@ def ascend(
         fell = tf.zeros_like(labels, tf.bool)
         for _ in tf.range(steps):
             _, logits, gradient = victim.gradient(current, labels, loss, aims)
-            if early_stop:
-                fresh = is_fooled(logits, labels, aims if targeted else None) & ~fell
-                if tf.reduce_any(fresh):
-                    found = tf.tensor_scatter_nd_update(found, rows[fresh], current[fresh])
-                    fell |= fresh
-                    standing = tf.math.count_nonzero(~fell, dtype=tf.int32)
-                    if standing == 0:
-                        break
-                    kept = -(-standing // block) * block
-                    if kept < tf.size(rows):
-                        first = tf.argsort(tf.cast(fell, tf.int32), stable=True)[:kept]
-                        rows, centres, current, labels, aims, gradient, momentum, fell = (
-                            tf.gather(tensor, first)
-                            for tensor in (rows, centres, current, labels, aims, gradient, momentum, fell)
-                        )
+            fresh = early_stop & is_fooled(logits, labels, aims if targeted else None) & ~fell
+            if tf.reduce_any(fresh):
+                found = tf.tensor_scatter_nd_update(found, rows[fresh], current[fresh])
+                fell |= fresh
+                standing = tf.math.count_nonzero(~fell, dtype=tf.int32)
+                if standing == 0:
+                    break
+                kept = -(-standing // block) * block
+                if kept < tf.size(rows):
+                    first = tf.argsort(tf.cast(fell, tf.int32), stable=True)[:kept]
+                    rows, centres, current, labels, aims, gradient, momentum, fell = (
+                        tf.gather(tensor, first)
+                        for tensor in (rows, centres, current, labels, aims, gradient, momentum, fell)
+                    )
             direction = gradient
             if decay:
                 momentum = decay * momentum + gradient / tf.maximum(per_image(dual_length(gradient, norm)), SMALLEST)
                 direction = momentum
             step = -step_size if targeted else step_size
             current = project(current + step * steepest(direction, norm), centres, epsilon, norm)
-        return tf.tensor_scatter_nd_update(found, rows[~fell], current[~fell]) if early_stop else current
+        return tf.tensor_scatter_nd_update(found, rows[~fell], current[~fell])
 
-    key = ("ascend", norm, loss, decay, early_stop, targeted)
-    settings = np.float32(epsilon), np.float32(step_size), np.int32(steps)
+    key = ("ascend", norm, loss, decay, targeted)
+    settings = np.float32(epsilon), np.float32(step_size), np.int32(steps), np.bool_(early_stop)
     return victim.run(key, graph, images, start, labels, labels if targets is None else targets, *settings).numpy()
 
 
