@@ -14,6 +14,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from robust_distillation.arrays import Array
 from robust_distillation.dataset.generator import DatasetGenerator, Splits
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.files import replacing
@@ -25,7 +26,7 @@ SEED = 7
 BATCH_SIZE = 128
 
 
-def test_set() -> tuple[np.ndarray, np.ndarray]:
+def test_set() -> tuple[Array, Array]:
     """Return the official test images in their order, float32 (12630, 32, 32, 3) in [0, 1], and their labels."""
     with np.load(FOLDER / "test.npz") as arrays:
         return arrays["features"].astype(np.float32) / 255, arrays["labels"]
@@ -35,7 +36,7 @@ def in_official_order(test: ImageSet) -> ImageSet:
     return test.take(np.argsort(test.ids))
 
 
-def jitter(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def jitter(images: Array, rng: np.random.Generator) -> Array:
     """Vary brightness and contrast."""
     shape = (len(images), 1, 1, 1)
     contrast = rng.uniform(0.7, 1.3, shape).astype(np.float32)

@@ -42,6 +42,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from robust_distillation.arrays import Array
 from robust_distillation.files import read_json, write_json
 
 FOLDER = Path("build/attacks")
@@ -56,7 +57,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "foolbox", "adversarial-robustness-t
 KEY = ("attack", "model", "peer", "setting", "images", "epsilon", "steps")
 
 Row = dict[str, Any]
-Run = Callable[[np.ndarray, np.ndarray], np.ndarray]  # images and labels to adversarial images
+Run = Callable[[Array, Array], Array]  # images and labels to adversarial images
 Build = Callable[[int], Run]  # for a batch size
 
 
@@ -242,7 +243,7 @@ def load(name: str) -> Any:
     return load_model(found(FOLDER / f"{name}.keras"))
 
 
-def first_images(count: int) -> tuple[np.ndarray, np.ndarray]:
+def first_images(count: int) -> tuple[Array, Array]:
     """Return the first official test images, float32 (count, 32, 32, 3) in [0, 1], and their labels."""
     with np.load(found(FOLDER / "test.npz")) as arrays:
         return arrays["features"][:count].astype(np.float32) / 255, arrays["labels"][:count].astype(np.int64)
@@ -342,7 +343,7 @@ def activated(layer: Any, linear: Callable[..., Any]) -> Callable[..., Any]:
     return linear if layer.activation.__name__ == "linear" else lambda x: torch.relu(linear(x))
 
 
-def channels_first(images: np.ndarray) -> Any:
+def channels_first(images: Array) -> Any:
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
@@ -354,7 +355,7 @@ def channels_first(images: np.ndarray) -> Any:
 def in_batches(attack: Run, batch_size: int) -> Run:
     """Return an attack that meets the images batch by batch."""
 
-    def run(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def run(images: Array, labels: Array) -> Array:
         rows = [slice(first, first + batch_size) for first in range(0, len(images), batch_size)]
         return np.concatenate([attack(images[row], labels[row]) for row in rows])
 
@@ -407,7 +408,7 @@ def foolbox(case: Case, model: Any, forward: Callable[..., Any], batch_size: int
     bounded = foolbox.TensorFlowModel(forward, bounds=(0, 1), device="/CPU:0")
     radius = {"epsilon": case.epsilon} if case.norm == "linf" else {}
 
-    def run(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def run(images: Array, labels: Array) -> Array:
         wrong = foolbox.criteria.Misclassification(tf.constant(labels))
         return attack.run(bounded, tf.constant(images), wrong, **radius).numpy()
 
@@ -424,7 +425,7 @@ def original(model: Any, batch_size: int, *, attack: str | None = None, queries:
     judge.apgd.n_restarts = judge.fab.n_restarts = 1
     judge.square.n_queries = queries
 
-    def run(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def run(images: Array, labels: Array) -> Array:
         adversarial, _ = judge.run_standard_evaluation(
             channels_first(images), torch.from_numpy(labels), batch_size=batch_size
         )
@@ -468,16 +469,16 @@ class Measured:
     """The median time of one side, and what it found."""
 
     seconds: float
-    adversarial: np.ndarray
+    adversarial: Array
 
 
-def seconds_of(run: Run, images: np.ndarray, labels: np.ndarray) -> float:
+def seconds_of(run: Run, images: Array, labels: Array) -> float:
     start = time.perf_counter()
     run(images, labels)
     return time.perf_counter() - start
 
 
-def warmed(build: Build, images: np.ndarray, labels: np.ndarray) -> Run:
+def warmed(build: Build, images: Array, labels: Array) -> Run:
     """Return a side that has run before, with its fastest batch size; a small set is one batch."""
     sizes = sorted({min(size, len(images)) for size in BATCH_SIZES})
     if len(sizes) == 1:
@@ -493,9 +494,7 @@ def warmed(build: Build, images: np.ndarray, labels: np.ndarray) -> Run:
     return trials[min(trials)]
 
 
-def take_turns(
-    runs: dict[str, Run], images: np.ndarray, labels: np.ndarray, repeats: int, title: str
-) -> dict[str, Measured]:
+def take_turns(runs: dict[str, Run], images: Array, labels: Array, repeats: int, title: str) -> dict[str, Measured]:
     """Run every side in turn, again and again."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     adversarial = {}
@@ -508,25 +507,23 @@ def take_turns(
     return {name: Measured(statistics.median(seconds[name]), adversarial[name]) for name in runs}
 
 
-def answers(model: Any, images: np.ndarray) -> np.ndarray:
+def answers(model: Any, images: Array) -> Array:
     return model.predict(images, batch_size=500, verbose=0).argmax(axis=1)
 
 
-def distances(images: np.ndarray, adversarial: np.ndarray, norm: str) -> np.ndarray:
+def distances(images: Array, adversarial: Array, norm: str) -> Array:
     changes = (adversarial - images).reshape(len(images), -1)
     return np.linalg.norm(changes, np.inf if norm == "linf" else 2, axis=1)
 
 
-def stands(
-    model: Any, images: np.ndarray, labels: np.ndarray, adversarial: np.ndarray, epsilon: float, norm: str
-) -> np.ndarray:
+def stands(model: Any, images: Array, labels: Array, adversarial: Array, epsilon: float, norm: str) -> Array:
     """Tell for which images the model is right and no wrong answer within epsilon was found."""
     near = distances(images, adversarial, norm) <= epsilon + 1e-6
     fell = near & (answers(model, adversarial) != labels)
     return (answers(model, images) == labels) & ~fell
 
 
-def nearest(model: Any, images: np.ndarray, labels: np.ndarray, adversarial: np.ndarray, norm: str) -> float | None:
+def nearest(model: Any, images: Array, labels: Array, adversarial: Array, norm: str) -> float | None:
     """Return the median distance of what fooled the model, of images that it got right; None where nothing did."""
     fell = (answers(model, images) == labels) & (answers(model, adversarial) != labels)
     return round(float(np.median(distances(images, adversarial, norm)[fell])), 4) if fell.any() else None
@@ -589,7 +586,7 @@ def standard_sides(model: Any, settings: Sequence[str]) -> dict[str, Callable[[]
 
         victim = SETTINGS[setting].victim(model, batch_size=100)
 
-        def run(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        def run(images: Array, labels: Array) -> Array:
             return standard()(victim, images, labels, epsilon=EPSILON).adversarial
 
         run(*first_images(1))  # Traces the graphs; the other sides hold none but the model's, which is traced by now.

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from robust_distillation.arrays import Array
 from robust_distillation.dataset.archives import (
     Record,
     decode,
@@ -38,7 +39,7 @@ BATCH_SIZE = 128
 METRICS = Path("results/synthetic-to-real/metrics.json")
 
 
-def read_images(records: Sequence[Record], title: str) -> tuple[np.ndarray, np.ndarray]:
+def read_images(records: Sequence[Record], title: str) -> tuple[Array, Array]:
     """Standardised images, float32 of shape (n, SIDE, SIDE, 3), and labels."""
     images = np.empty((len(records), SIDE, SIDE, 3), np.float32)
     files = zip(read_files(records), records, strict=True)
@@ -74,7 +75,7 @@ def build_model() -> "keras.Model":
     return model
 
 
-def train(images: np.ndarray, labels: np.ndarray, *, epochs: int, seed: int) -> "keras.Model":
+def train(images: Array, labels: Array, *, epochs: int, seed: int) -> "keras.Model":
     """Train on the whole set; the learning rate warms up, then falls along a cosine."""
     import keras
 

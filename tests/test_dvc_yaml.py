@@ -24,7 +24,7 @@ ARCHIVES = "${data.archives}/"  # whatever folder the params name
 # What moves files and logs, and changes no result.
 PLUMBING = {
     PACKAGE / f"{name}.py"
-    for name in ("cli", "errors", "files", "params", "paths", "progress", "quiet", "records", "workspace")
+    for name in ("arrays", "cli", "errors", "files", "params", "paths", "progress", "quiet", "records", "workspace")
 }
 PLUMBING |= {PACKAGE / "stages/results.py", *(TRACKING / f"{name}.py" for name in ("promotion", "runs", "store"))}
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.defences.abstention import Abstention
 from robust_distillation.defences.detector import Detector
 from robust_distillation.defences.reform import How, reform, reformed_classifier
@@ -24,21 +25,21 @@ class Answers:
         excess: by part that may refuse an image, its score less its threshold (N,): above 0 it refuses.
     """
 
-    correct: np.ndarray
-    excess: dict[str, np.ndarray]
+    correct: Array
+    excess: dict[str, Array]
 
     @property
-    def passed(self) -> np.ndarray:
+    def passed(self) -> Array:
         """Booleans (N,): answered and unflagged."""
         return np.logical_and.reduce([excess <= 0 for excess in self.excess.values()])
 
     @property
-    def useful(self) -> np.ndarray:
+    def useful(self) -> Array:
         """Booleans (N,): answered, right and unflagged."""
         return self.correct & self.passed
 
     @property
-    def harmful(self) -> np.ndarray:
+    def harmful(self) -> Array:
         """Booleans (N,): answered, wrong and unflagged."""
         return ~self.correct & self.passed
 
@@ -66,7 +67,7 @@ class Deployed:
         """The student behind the reform, images to logits."""
         return reformed_classifier(self.autoencoder, self.abstention.student, self.how)
 
-    def answer(self, images: np.ndarray, labels: np.ndarray) -> Answers:
+    def answer(self, images: Array, labels: Array) -> Answers:
         """Ask what is deployed about float32 images (N, H, W, C) with labels (N,)."""
         seen = reform(self.autoencoder, images, self.how)
         excess = {
@@ -119,12 +120,12 @@ class Outcome:
         harmed: booleans (N,), harmful after at least one of all these attacks.
     """
 
-    as_student: np.ndarray
-    adaptively: np.ndarray
-    harmed: np.ndarray
+    as_student: Array
+    adaptively: Array
+    harmed: Array
 
     @property
-    def stands(self) -> np.ndarray:
+    def stands(self) -> Array:
         """Booleans (N,): useful under every attack."""
         return self.as_student & self.adaptively
 

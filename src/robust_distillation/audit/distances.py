@@ -2,14 +2,13 @@
 
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.threats.evasion.fab import FABT
 from robust_distillation.threats.evasion.norms import Norm, length
 from robust_distillation.threats.evasion.victim import Victim
 
 
-def nearest_distances(
-    victim: Victim, images: np.ndarray, labels: np.ndarray, *, norm: Norm, steps: int, seed: int
-) -> np.ndarray:
+def nearest_distances(victim: Victim, images: Array, labels: Array, *, norm: Norm, steps: int, seed: int) -> Array:
     """Return the distance (N,) of the nearest adversarial image that FAB-T finds for each image.
 
     It is 0 where the model is wrong already, and infinite where none was found. Like those of every attack,
@@ -28,7 +27,7 @@ def nearest_distances(
     return np.where(victim.fooled(adversarial, labels.astype(np.int32)), found, np.inf)
 
 
-def summary(distances: np.ndarray) -> dict[str, float | None]:
+def summary(distances: Array) -> dict[str, float | None]:
     """Return the 10th, 50th and 90th percentile of distances (N,), None where that image has none."""
     ranked = np.quantile(distances, (0.1, 0.5, 0.9), method="inverted_cdf")
     names = ("p10", "median", "p90")

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from robust_distillation.arrays import Array
+
 
 def learning_curves(history: dict[str, list[float]], title: str) -> Figure:
     """Draw every quantity of a training history by epoch, losses on the left and accuracies on the right."""
@@ -22,7 +24,7 @@ def learning_curves(history: dict[str, list[float]], title: str) -> Figure:
     return figure
 
 
-def score_histogram(scores: np.ndarray, poisoned: np.ndarray, threshold: float) -> Figure:
+def score_histogram(scores: Array, poisoned: Array, threshold: float) -> Figure:
     """Draw the detector's scores of clean and poisoned rows, with the threshold."""
     figure = Figure(figsize=(5.5, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -34,7 +36,7 @@ def score_histogram(scores: np.ndarray, poisoned: np.ndarray, threshold: float) 
     return figure
 
 
-def roc_figure(false_positive: np.ndarray, true_positive: np.ndarray, auroc: float) -> Figure:
+def roc_figure(false_positive: Array, true_positive: Array, auroc: float) -> Figure:
     """Draw a receiver operating characteristic beside chance."""
     figure = Figure(figsize=(4, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -45,7 +47,7 @@ def roc_figure(false_positive: np.ndarray, true_positive: np.ndarray, auroc: flo
     return figure
 
 
-def image_rows(rows: dict[str, np.ndarray], title: str) -> Figure:
+def image_rows(rows: dict[str, Array], title: str) -> Figure:
     """Draw one row of pictures per name.
 
     Args:
@@ -104,7 +106,7 @@ def worst_case(attacks: Iterable[str], width: int = 60) -> str:
     return fill(f"Worst case over {', '.join(attacks)}", width)
 
 
-def distance_curves(distances: dict[tuple[str, str], np.ndarray]) -> Figure:
+def distance_curves(distances: dict[tuple[str, str], Array]) -> Figure:
     """Draw for every radius the share of images whose nearest known adversarial image lies farther away.
 
     Args:
@@ -123,7 +125,7 @@ def distance_curves(distances: dict[tuple[str, str], np.ndarray]) -> Figure:
 
 
 def trade_off_curves(
-    parts: dict[str, dict[str, tuple[np.ndarray, np.ndarray, tuple[float, float]]]],
+    parts: dict[str, dict[str, tuple[Array, Array, tuple[float, float]]]],
 ) -> Figure:
     """Draw how each part of a defence tells attacked from clean images, with the points that are deployed.
 

@@ -1,12 +1,12 @@
 """What a filter is worth, against the truth that only the auditor knows."""
 
-import numpy as np
 from sklearn.metrics import average_precision_score, precision_score, recall_score, roc_auc_score, roc_curve
 
+from robust_distillation.arrays import Array
 from robust_distillation.params import format_epsilon
 
 
-def audit_filter(scores: np.ndarray, kept: np.ndarray, kinds: np.ndarray, epsilons: np.ndarray) -> dict[str, object]:
+def audit_filter(scores: Array, kept: Array, kinds: Array, epsilons: Array) -> dict[str, object]:
     """Compare a filter's scores and verdicts with the truth.
 
     Args:
@@ -40,7 +40,7 @@ def audit_filter(scores: np.ndarray, kept: np.ndarray, kinds: np.ndarray, epsilo
     }
 
 
-def roc(scores: np.ndarray, poisoned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def roc(scores: Array, poisoned: Array) -> tuple[Array, Array]:
     """Return false and true positive rates over all thresholds."""
     false_positive, true_positive, _ = roc_curve(poisoned, scores)
     return false_positive, true_positive

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from robust_distillation.arrays import Array
 from robust_distillation.audit.filtering import roc
 
 
@@ -20,14 +21,14 @@ class TradeOff:
         attacked_refused: share of attacked images refused as deployed.
     """
 
-    false_positive: np.ndarray
-    true_positive: np.ndarray
+    false_positive: Array
+    true_positive: Array
     auroc: float
     clean_refused: float
     attacked_refused: float
 
 
-def trade_off(clean: np.ndarray, attacked: np.ndarray) -> TradeOff:
+def trade_off(clean: Array, attacked: Array) -> TradeOff:
     """Compare how far clean (N,) and attacked (M,) images exceed a deployed threshold; above 0 they are refused."""
     scores = np.concatenate([clean, attacked])
     is_attacked = np.arange(len(scores)) >= len(clean)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.audit.flags import Flag
 from robust_distillation.errors import InputError
 from robust_distillation.progress import Bar
@@ -44,13 +45,13 @@ class Known:
 
     attacks: Mapping[str, Attack] = field(default_factory=dict)
     verdicts: Mapping[float, Verdicts] = field(default_factory=dict)
-    transferred: Mapping[float, Sequence[np.ndarray]] = field(default_factory=dict)
+    transferred: Mapping[float, Sequence[Array]] = field(default_factory=dict)
 
 
 def reliability_flags(
     victim: Victim,
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: Array,
+    labels: Array,
     *,
     epsilons: Sequence[float],
     steps: int,
@@ -127,11 +128,11 @@ class _Checks:
     """Who fells which images; `among` are booleans (N,), the images that are asked about, and so are all answers."""
 
     victim: Victim
-    images: np.ndarray
-    labels: np.ndarray
+    images: Array
+    labels: Array
     known: Known
 
-    def attacked(self, among: np.ndarray, epsilon: float, attacks: Sequence[Attack]) -> np.ndarray:
+    def attacked(self, among: Array, epsilon: float, attacks: Sequence[Attack]) -> Array:
         """Attack images and return which fall to at least one attack."""
         fallen = np.zeros_like(among)
         if among.any():
@@ -140,9 +141,7 @@ class _Checks:
             fallen[among] = verdicts.broken_by != STANDS
         return fallen
 
-    def fell(
-        self, among: np.ndarray, epsilon: float, kinds: tuple[type[Attack], ...], attacks: Sequence[Attack]
-    ) -> np.ndarray:
+    def fell(self, among: Array, epsilon: float, kinds: tuple[type[Attack], ...], attacks: Sequence[Attack]) -> Array:
         """Return which images fall to attacks of these kinds, and run `attacks` only where that is not known."""
         names = [name for name, attack in self.known.attacks.items() if isinstance(attack, kinds)]
         if not names or epsilon not in self.known.verdicts:
@@ -151,7 +150,7 @@ class _Checks:
         fallen = among & np.isin(broken_by, names)
         return fallen | self.attacked(among & ~fallen & (broken_by != STANDS), epsilon, attacks)
 
-    def transferred(self, among: np.ndarray, epsilon: float) -> np.ndarray:
+    def transferred(self, among: Array, epsilon: float) -> Array:
         """Return which images fall as attacked on another model."""
         fallen = np.zeros_like(among)
         for images in self.known.transferred[epsilon]:
@@ -159,7 +158,7 @@ class _Checks:
         return fallen
 
 
-def zero_gradients(victim: Victim, images: np.ndarray, labels: np.ndarray) -> float:
+def zero_gradients(victim: Victim, images: Array, labels: Array) -> float:
     """Return the share of images whose cross-entropy has a gradient that is zero in every pixel."""
 
     def largest(batch: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, MutableMapping
 
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.progress import Bar
 from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Ensemble, Verdicts
 from robust_distillation.threats.evasion.victim import Victim
@@ -13,15 +14,15 @@ SHARD = 100
 
 def attack_in_shards(
     victim: Victim,
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: Array,
+    labels: Array,
     ensemble: Ensemble,
     *,
     epsilon: float,
     name: str,
     done: MutableMapping[str, Verdicts],
-    candidates: Mapping[str, np.ndarray] | None = None,
-    transferred: Mapping[str, np.ndarray] | None = None,
+    candidates: Mapping[str, Array] | None = None,
+    transferred: Mapping[str, Array] | None = None,
 ) -> Verdicts:
     """Attack images shard by shard; a shard that was done before an interruption is not attacked again.
 
@@ -73,7 +74,7 @@ def accuracy_after(verdicts: Verdicts, attacks: list[str]) -> dict[str, float]:
     return shares
 
 
-def interval(standing: np.ndarray) -> dict[str, float]:
+def interval(standing: Array) -> dict[str, float]:
     """Return the 95 % Wilson interval of the mean of booleans (N,)."""
     from scipy.stats import binomtest
 
@@ -81,6 +82,6 @@ def interval(standing: np.ndarray) -> dict[str, float]:
     return {"low": float(bounds.low), "high": float(bounds.high)}
 
 
-def per_class(standing: np.ndarray, labels: np.ndarray) -> dict[int, float]:
+def per_class(standing: Array, labels: Array) -> dict[int, float]:
     """Return the share of standing images (N,) of each class that occurs among the labels (N,)."""
     return {int(label): float(standing[labels == label].mean()) for label in np.unique(labels)}

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers
 from tqdm.keras import TqdmCallback
 
+from robust_distillation.arrays import Array
 from robust_distillation.classifiers.architectures import ARCHITECTURES
 from robust_distillation.params import Training
 from robust_distillation.progress import Bar
@@ -26,12 +27,12 @@ def seed_everything(seed: int) -> None:
 
 
 def train_classifier(
-    images: np.ndarray,
-    targets: np.ndarray,
+    images: Array,
+    targets: Array,
     settings: Training,
     *,
     temperature: float = 1.0,
-    validation: tuple[np.ndarray, np.ndarray],
+    validation: tuple[Array, Array],
 ) -> tuple[keras.Model, History]:
     """Train a new classifier by cross-entropy between `targets` and softmax(logits / temperature).
 
@@ -74,7 +75,7 @@ def falling(start: float, images: int, batch_size: int, epochs: int) -> keras.op
     return keras.optimizers.schedules.CosineDecay(start, epochs * -(-images // batch_size))
 
 
-def shuffled_batches(arrays: Sequence[np.ndarray], batch_size: int, seed: int) -> tf.data.Dataset:
+def shuffled_batches(arrays: Sequence[Array], batch_size: int, seed: int) -> tf.data.Dataset:
     """Return batches of the rows of several arrays (N, ...) side by side, in an order that each epoch draws anew.
 
     The orders depend on the seed alone. The last batch of an epoch holds what is left.
@@ -84,22 +85,22 @@ def shuffled_batches(arrays: Sequence[np.ndarray], batch_size: int, seed: int) -
     return rows.map(lambda chosen: tuple(tf.gather(array, chosen) for array in whole)).prefetch(STEPS_AT_ONCE)
 
 
-def whole_batches(arrays: Sequence[np.ndarray]) -> tf.data.Dataset:
+def whole_batches(arrays: Sequence[Array]) -> tf.data.Dataset:
     """Return large batches of the rows of several arrays (N, ...) side by side, in their order, to judge a model by."""
     return tf.data.Dataset.from_tensor_slices(tuple(arrays)).batch(PREDICTED_AT_ONCE)
 
 
-def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
+def one_hot(labels: Array, n_classes: int) -> Array:
     """Turn labels (N,) into float32 (N, n_classes)."""
     return np.eye(n_classes, dtype=np.float32)[labels]
 
 
-def predict_logits(model: keras.Model, images: np.ndarray, batch_size: int = PREDICTED_AT_ONCE) -> np.ndarray:
+def predict_logits(model: keras.Model, images: Array, batch_size: int = PREDICTED_AT_ONCE) -> Array:
     """Return logits (N, K) of float32 images (N, H, W, C) in [0, 1]."""
     return model.predict(images, batch_size=batch_size, verbose=0)
 
 
-def evaluate(model: keras.Model, images: np.ndarray, labels: np.ndarray, *, temperature: float = 1.0) -> dict[str, Any]:
+def evaluate(model: keras.Model, images: Array, labels: Array, *, temperature: float = 1.0) -> dict[str, Any]:
     """Return `accuracy` and `loss`, the mean cross-entropy of softmax(logits / temperature)."""
     logits = predict_logits(model, images)
     losses = keras.ops.sparse_categorical_crossentropy(labels, logits / temperature, from_logits=True)

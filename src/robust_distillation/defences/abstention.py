@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.defences.distillation import soften
 
@@ -41,7 +42,7 @@ class Abstention:
         with tf.init_scope():  # It may first be needed while a graph is traced, where no weights can be copied.
             return DropoutSampler(self.student, passes=self.passes, seed=self.seed)
 
-    def uncertainty(self, images: np.ndarray) -> np.ndarray:
+    def uncertainty(self, images: Array) -> Array:
         """Return the uncertainty (N,), at least 0, of float32 images (N, H, W, C); each image's is its own alone."""
         return self._divergence(self._sampler.predict(images)).numpy()
 
@@ -64,7 +65,7 @@ class Abstention:
         return divergence_from_nearest(tf.reduce_mean(probabilities, axis=0), self.class_distributions)
 
 
-def class_distributions(student: keras.Model, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def class_distributions(student: keras.Model, images: Array, labels: Array) -> Array:
     """Return the mean prediction (K, K) over the training images of each class.
 
     Raises:
@@ -78,7 +79,7 @@ def class_distributions(student: keras.Model, images: np.ndarray, labels: np.nda
     return np.stack([probabilities[labels == label].mean(axis=0) for label in range(n_classes)])
 
 
-def infer_threshold(uncertainty: np.ndarray, coverage: float) -> float:
+def infer_threshold(uncertainty: Array, coverage: float) -> float:
     """Return the smallest threshold at which at least a share `coverage` of the images (N,) is answered."""
     return float(np.quantile(uncertainty, coverage, method="inverted_cdf"))
 
@@ -122,7 +123,7 @@ class DropoutSampler:
 
         self.logits = logits
 
-    def predict(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    def predict(self, images: Array, batch_size: int = 256) -> Array:
         """Return probabilities, float32 (P, N, K), of float32 images (N, H, W, C) in [0, 1]."""
         starts = range(0, len(images), batch_size)
         return np.concatenate(

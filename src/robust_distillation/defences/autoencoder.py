@@ -10,6 +10,7 @@ from keras import layers
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import (
     PREDICTED_AT_ONCE,
     STEPS_AT_ONCE,
@@ -24,7 +25,7 @@ from robust_distillation.threats.evasion.sign import craft
 from robust_distillation.threats.evasion.victim import Model
 from robust_distillation.threats.poison import quantise
 
-Pairs = tuple[np.ndarray, np.ndarray]
+Pairs = tuple[Array, Array]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -76,7 +77,7 @@ def build_autoencoder(shape: tuple[int, ...], chosen: Hyperparameters) -> keras.
     return model
 
 
-def adversarial_pairs(images: np.ndarray, labels: np.ndarray, model: Model, settings: Autoencoder) -> dict[str, Pairs]:
+def adversarial_pairs(images: Array, labels: Array, model: Model, settings: Autoencoder) -> dict[str, Pairs]:
     """Make (distorted, clean) pairs from clean images: unchanged, and attacked through the defender's own model.
 
     The attacked images are rounded to grey levels, as stored poison is.
@@ -108,7 +109,7 @@ def adversarial_pairs(images: np.ndarray, labels: np.ndarray, model: Model, sett
     return pairs
 
 
-def gaussian_pairs(images: np.ndarray, settings: Autoencoder) -> dict[str, Pairs]:
+def gaussian_pairs(images: Array, settings: Autoencoder) -> dict[str, Pairs]:
     """Make (noisy, clean) pairs with Gaussian noise of standard deviation `settings.noise`, clipped to [0, 1].
 
     Args:
@@ -210,6 +211,6 @@ def mean_squared_error(model: keras.Model, pairs: Pairs) -> float:
     return float(np.mean(np.square(reconstruct(model, distorted) - clean), dtype=np.float64))
 
 
-def reconstruct(model: keras.Model, images: np.ndarray, batch_size: int = PREDICTED_AT_ONCE) -> np.ndarray:
+def reconstruct(model: keras.Model, images: Array, batch_size: int = PREDICTED_AT_ONCE) -> Array:
     """Return the reconstructions of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
     return model.predict(images, batch_size=batch_size, verbose=0)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.defences.autoencoder import reconstruct
 
 
@@ -21,7 +22,7 @@ class Detector:
     autoencoder: keras.Model
     threshold: float
 
-    def score(self, images: np.ndarray) -> np.ndarray:
+    def score(self, images: Array) -> Array:
         """Return the reconstruction error (N,) of float32 images (N, H, W, C), a mean over pixels and channels."""
         return reconstruction_error(images, reconstruct(self.autoencoder, images))
 
@@ -31,12 +32,12 @@ class Detector:
         return tf.math.log(tf.maximum(errors, 1e-12) / self.threshold)
 
 
-def reconstruction_error(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+def reconstruction_error(images: Array, reconstructions: Array) -> Array:
     """Return the mean squared difference (N,) of two batches (N, H, W, C)."""
     return np.square(images - reconstructions).mean(axis=(1, 2, 3))
 
 
-def infer_threshold(autoencoder: keras.Model, clean: np.ndarray, *, start: float, keep_clean: float) -> float:
+def infer_threshold(autoencoder: keras.Model, clean: Array, *, start: float, keep_clean: float) -> float:
     """Infer the threshold that keeps a share of clean images, with alibi-detect's `OutlierAE`.
 
     Args:
@@ -55,12 +56,12 @@ def infer_threshold(autoencoder: keras.Model, clean: np.ndarray, *, start: float
     return float(outlier.threshold)
 
 
-def track_groups(tracks: np.ndarray) -> np.ndarray:
+def track_groups(tracks: Array) -> Array:
     """Return which rows (N,) belong together: those of one track; a row without a track (-1) stands for itself."""
     return np.where(tracks < 0, -1 - np.arange(len(tracks)), tracks)
 
 
-def split_by_track(tracks: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_by_track(tracks: Array, share: float, seed: int) -> tuple[Array, Array]:
     """Split rows in two so that no group of `track_groups` is on both sides.
 
     Args:

@@ -3,17 +3,18 @@
 import keras
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import predict_logits
 
 
-def soften(logits: np.ndarray, temperature: float) -> np.ndarray:
+def soften(logits: Array, temperature: float) -> Array:
     """Return softmax(logits / temperature) row by row, float32 (N, K) (Papernot et al. 2016, equation 1)."""
     scaled = logits / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def soft_labels(teacher: keras.Model, images: np.ndarray, temperature: float) -> np.ndarray:
+def soft_labels(teacher: keras.Model, images: Array, temperature: float) -> Array:
     """Return the teacher's soft labels, float32 (N, K); row i is computed from image i alone.
 
     Args:

@@ -3,14 +3,14 @@
 from typing import Literal
 
 import keras
-import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.defences.autoencoder import reconstruct
 
 How = Literal["reconstruct", "none"]
 
 
-def reform(autoencoder: keras.Model, images: np.ndarray, how: How) -> np.ndarray:
+def reform(autoencoder: keras.Model, images: Array, how: How) -> Array:
     """Return what the classifier sees of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
     return reconstruct(autoencoder, images) if how == "reconstruct" else images
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.classifiers.storage import load_autoencoder
 from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.dataset.pickles import ImageSet
@@ -54,7 +55,7 @@ def main(params: Params) -> None:
     )
 
 
-def check_classes(labels: np.ndarray, kept: np.ndarray, threshold: float) -> None:
+def check_classes(labels: Array, kept: Array, threshold: float) -> None:
     """Refuse a filter that leaves nothing of a class.
 
     Raises:

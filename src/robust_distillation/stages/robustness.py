@@ -8,6 +8,7 @@ from typing import Any
 import mlflow
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.audit.deployed import Answers, Deployed, outcome
 from robust_distillation.audit.distances import nearest_distances, summary
 from robust_distillation.audit.figures import (
@@ -65,7 +66,7 @@ from robust_distillation.tracking.runs import input_digest
 ALONE = ("undefended", "teacher", "student")
 ADAPTIVE = ("denied", "deceived")
 Found = dict[tuple[str, float], Verdicts]  # by victim and epsilon
-Transferred = dict[float, dict[str, np.ndarray]]  # by epsilon and source
+Transferred = dict[float, dict[str, Array]]  # by epsilon and source
 
 
 def main(params: Params) -> None:
@@ -205,7 +206,7 @@ def _alone(found: Found, attacks: list[str], settings: Robustness) -> dict[str, 
     return rows
 
 
-def _worst_case(standing: dict[str, np.ndarray]) -> dict[str, Any]:
+def _worst_case(standing: dict[str, Array]) -> dict[str, Any]:
     return {
         "worst_case": {epsilon: float(rows.mean()) for epsilon, rows in standing.items()},
         "worst_case_interval": {epsilon: interval(rows) for epsilon, rows in standing.items()},
@@ -273,7 +274,7 @@ def _labelled(trade_offs: dict[str, dict[tuple[str, str], TradeOff]]) -> dict[st
     }
 
 
-def _distances(target: _Target, test: ImageSet, settings: Robustness) -> dict[tuple[str, str], np.ndarray]:
+def _distances(target: _Target, test: ImageSet, settings: Robustness) -> dict[tuple[str, str], Array]:
     few = slice(settings.distances.images)
     images, labels = test.images[few], test.labels[few]
     steps = max(settings.steps, settings.distances.steps)

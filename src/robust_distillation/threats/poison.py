@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.params import Poison
 from robust_distillation.threats.evasion.sign import craft
 from robust_distillation.threats.evasion.victim import Model
@@ -20,12 +21,12 @@ class Poisoned:
         epsilons: float64 (N,), 0 where the row is clean.
     """
 
-    features: np.ndarray
-    kinds: np.ndarray
-    epsilons: np.ndarray
+    features: Array
+    kinds: Array
+    epsilons: Array
 
 
-def poison(features: np.ndarray, labels: np.ndarray, surrogate: Model, settings: Poison) -> Poisoned:
+def poison(features: Array, labels: Array, surrogate: Model, settings: Poison) -> Poisoned:
     """Replace a random fraction of the rows by adversarial versions of themselves.
 
     Each pair of a kind and an epsilon gets an equal share of the fraction, to within one row.
@@ -59,7 +60,7 @@ def poison(features: np.ndarray, labels: np.ndarray, surrogate: Model, settings:
     return Poisoned(poisoned, kinds, epsilons)
 
 
-def quantise(original: np.ndarray, adversarial: np.ndarray) -> np.ndarray:
+def quantise(original: Array, adversarial: Array) -> Array:
     """Store adversarial images as uint8, rounding each change toward zero so that epsilon is never exceeded.
 
     Args:

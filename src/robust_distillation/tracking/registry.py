@@ -5,9 +5,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import robust_distillation
+from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_record, write_json
@@ -107,7 +106,7 @@ def read_registered(path: Path = REGISTERED) -> Registered:
     return read_record(path, Registered, absent=absent)
 
 
-def log_defence(name: str, *, student: Path, autoencoder: Path, config: dict[str, Any], example: np.ndarray) -> str:
+def log_defence(name: str, *, student: Path, autoencoder: Path, config: dict[str, Any], example: Array) -> str:
     """Log the served model to the active MLflow run and register it.
 
     Args:

@@ -17,6 +17,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from robust_distillation.arrays import Array
 from robust_distillation.classifiers.storage import load_autoencoder, load_model
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.defences.abstention import Abstention
@@ -38,7 +39,7 @@ class Defence(PythonModel):
         self.lock = Lock()
 
     def predict(
-        self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
+        self, context: PythonModelContext, model_input: Array, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Answer each image.
 
@@ -77,7 +78,7 @@ class Defence(PythonModel):
         )
 
 
-def as_images(values: Any, shape: tuple[int, int, int]) -> np.ndarray:
+def as_images(values: Any, shape: tuple[int, int, int]) -> Array:
     """Return the images that a caller sent, uint8 (N, H, W, C), never cast from anything that would lose a digit.
 
     Args:
@@ -115,7 +116,7 @@ def _refusal(shape: tuple[int, int, int], received: str) -> MlflowException:
     return error
 
 
-def _unless(abstained: np.ndarray, values: list[Any]) -> pd.Series:
+def _unless(abstained: Array, values: list[Any]) -> pd.Series:
     return pd.Series([None if silent else value for silent, value in zip(abstained, values, strict=True)], dtype=object)
 
 

@@ -8,6 +8,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from joblib import Parallel, delayed
 
+from robust_distillation.arrays import Array
 from robust_distillation.dataset.synthetic.faces import FACES
 from robust_distillation.dataset.synthetic.render import Photograph, Track
 from robust_distillation.progress import Bar
@@ -114,7 +115,7 @@ def _add(archive: ZipFile, name: str, content: bytes) -> None:
     archive.writestr(ZipInfo(name), content)
 
 
-def _ppm(pixels: np.ndarray) -> bytes:
+def _ppm(pixels: Array) -> bytes:
     height, width, _ = pixels.shape
     return b"P6\n%d %d\n255\n" % (width, height) + pixels.tobytes()
 

@@ -12,6 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw
 
+from robust_distillation.arrays import Array
+
 Point: TypeAlias = tuple[float, float]
 Points: TypeAlias = Sequence[Point]
 
@@ -536,7 +538,7 @@ FACES: tuple[Callable[[Pen, Style], None], ...] = (
 )
 
 
-def draw_face(class_id: int, style: Style, *, size: int, reach: float = 1.0) -> np.ndarray:
+def draw_face(class_id: int, style: Style, *, size: int, reach: float = 1.0) -> Array:
     """Draw one face.
 
     Args:

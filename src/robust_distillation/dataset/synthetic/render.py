@@ -10,6 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.dataset.synthetic.faces import Style, draw_face
 from robust_distillation.dataset.synthetic.surroundings import (
     DRAWING,
@@ -34,7 +35,7 @@ class Photograph(NamedTuple):
         roi: x1, y1, x2, y2 of the sign in pixels; x2 and y2 are exclusive.
     """
 
-    pixels: np.ndarray
+    pixels: Array
     roi: tuple[int, int, int, int]
 
 
@@ -109,7 +110,7 @@ class Track:
             pixels = cv2.addWeighted(pixels, 1 + self._sharpen, soft, -self._sharpen, 0)
         return Photograph(pixels, (left, top, min(right, width), min(bottom, height)))
 
-    def _projected(self, degrees: np.ndarray) -> np.ndarray:
+    def _projected(self, degrees: Array) -> Array:
         """The outline seen under yaw, pitch and roll, from five sign radii away: shape (points, 2), in face units."""
         yaw, pitch, roll = np.radians(degrees)
         turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
@@ -117,13 +118,14 @@ class Track:
         depth = 5 + flat[:, 0] * np.sin(yaw) + flat[:, 1] * np.sin(pitch)
         return flat * [np.cos(yaw), np.cos(pitch)] * (5 / depth)[:, None]
 
-    def _expose(self, corners: np.ndarray, size: tuple[int, int], approach: float) -> np.ndarray:
+    def _expose(self, corners: Array, size: tuple[int, int], approach: float) -> Array:
         """The lit sign before the lit scene, float32 RGB at `SUPERSAMPLING` times `size`."""
         rng = self._rng
         wide = (size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING)
         texture = (self._outline / REACH + 1) * TEXTURE / 2
         homography, _ = cv2.findHomography(texture, corners * SUPERSAMPLING)
-        sign = cv2.warpPerspective(self._sign * self._shade, homography, wide, flags=cv2.INTER_LINEAR)
+        lit: Array = self._sign * self._shade
+        sign = cv2.warpPerspective(lit, homography, wide, flags=cv2.INTER_LINEAR)
 
         zoom = wide[0] / TEXTURE * (1.2 + 0.5 * approach)
         x, y = self._pan[:2] + self._pan[2:] * approach + rng.normal(0, 0.7, 2)
@@ -138,7 +140,7 @@ class Track:
         image = colour + (1 - covered) * scene * (self._scene_gain * flicker)
         return np.clip(image * self._cast + self._veil, 0, 1.3)
 
-    def _lens(self, image: np.ndarray, reduction: float) -> np.ndarray:
+    def _lens(self, image: Array, reduction: float) -> Array:
         """Defocus, motion and colour fringes."""
         rng = self._rng
         pixel = reduction * SUPERSAMPLING
@@ -155,7 +157,7 @@ class Track:
         return image
 
 
-def _demosaic(pixels: np.ndarray) -> np.ndarray:
+def _demosaic(pixels: Array) -> Array:
     """What a camera makes of an image that it sees through a Bayer mask: colours fringe along fine edges."""
     mosaic = pixels[..., 1].copy()
     mosaic[::2, ::2] = pixels[::2, ::2, 0]
@@ -163,7 +165,7 @@ def _demosaic(pixels: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(mosaic, cv2.COLOR_BayerRGGB2RGB)
 
 
-def _outline(face: np.ndarray) -> np.ndarray:
+def _outline(face: Array) -> Array:
     """The convex hull of a drawing in face units, shape (points, 2)."""
     hull = cv2.convexHull(np.argwhere(face > 0)[:, ::-1].astype(np.int32))[:, 0]
     return ((hull + 0.5) / DRAWING * 2 - 1) * REACH

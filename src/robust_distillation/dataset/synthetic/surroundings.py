@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.dataset.synthetic.faces import Material
 
 DRAWING = 288  # side of a drawing of materials, in pixels
@@ -21,7 +22,7 @@ REFLECTANCE = {
 }
 
 
-def draw_mount(rng: np.random.Generator) -> np.ndarray:
+def draw_mount(rng: np.random.Generator) -> Array:
     """What holds the sign and hangs beside it: a pole, and at times another sign above or below."""
     picture = np.zeros((DRAWING, DRAWING), np.uint8)
     unit = DRAWING / (2 * REACH)
@@ -50,7 +51,7 @@ def draw_mount(rng: np.random.Generator) -> np.ndarray:
     return picture
 
 
-def paint(drawing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def paint(drawing: Array, rng: np.random.Generator) -> Array:
     """Materials to premultiplied float32 RGBA, shape (TEXTURE, TEXTURE, 4), in this sign's own shades."""
     palette = np.zeros((len(Material), 4), np.float32)
     for material, colour in REFLECTANCE.items():
@@ -65,7 +66,7 @@ def paint(drawing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.resize(palette[drawing], (TEXTURE, TEXTURE), interpolation=cv2.INTER_AREA)
 
 
-def _clouds(rng: np.random.Generator, *cells: int) -> np.ndarray:
+def _clouds(rng: np.random.Generator, *cells: int) -> Array:
     """Smooth noise of about unit variance, shape (TEXTURE, TEXTURE), float32: one layer for each number of cells."""
     layers = [
         cv2.resize(rng.standard_normal((n, n), np.float32), (TEXTURE, TEXTURE), interpolation=cv2.INTER_CUBIC)
@@ -74,7 +75,7 @@ def _clouds(rng: np.random.Generator, *cells: int) -> np.ndarray:
     return np.sum(layers, axis=0) / np.sqrt(len(cells))
 
 
-def weather(sign: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def weather(sign: Array, rng: np.random.Generator) -> Array:
     """Dirt, stickers, reflections and foliage on a painted sign."""
     dirt = 1 - rng.beta(1, 5) * np.clip(_clouds(rng, 5, 16) * 0.5 + 0.3, 0, 1)
     sign[..., :3] *= dirt[..., None]
@@ -96,7 +97,7 @@ def weather(sign: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return sign
 
 
-def draw_shade(rng: np.random.Generator) -> np.ndarray:
+def draw_shade(rng: np.random.Generator) -> Array:
     """Shadows across the sign: factors on colour and a one for alpha, shape (TEXTURE, TEXTURE, 4)."""
     shade = np.ones((TEXTURE, TEXTURE), np.float32)
     axis = np.linspace(-1, 1, TEXTURE, dtype=np.float32)
@@ -111,7 +112,7 @@ def draw_shade(rng: np.random.Generator) -> np.ndarray:
     return np.dstack([shade] * 3 + [np.ones_like(shade)]).astype(np.float32)
 
 
-def draw_scene(rng: np.random.Generator) -> np.ndarray:
+def draw_scene(rng: np.random.Generator) -> Array:
     """A background, float32 RGB of shape (TEXTURE, TEXTURE, 3): sky, foliage, wood, walls or a dull blur."""
     kind = rng.choice(["sky", "foliage", "wood", "wall", "dull"], p=[0.2, 0.28, 0.16, 0.18, 0.18])
     if kind == "sky":
@@ -142,7 +143,7 @@ def draw_scene(rng: np.random.Generator) -> np.ndarray:
     return np.clip(scene, 0.0, 1.5).astype(np.float32)
 
 
-def _ground(rng: np.random.Generator) -> np.ndarray:
+def _ground(rng: np.random.Generator) -> Array:
     """Where trees or roofs rise before the sky: bool, shape (TEXTURE, TEXTURE, 1)."""
     height = np.linspace(-1, 1, TEXTURE)[:, None]
     return (height + 0.25 * _clouds(rng, 4, 12) > rng.uniform(-0.3, 0.9))[..., None]

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.victim import Victim
 
@@ -110,7 +111,7 @@ def _nodes(model: keras.Model) -> list[Any]:
     return [node for level in model._nodes_by_depth.values() for node in level]
 
 
-def _merged(layer: layers.Layer, norm: layers.BatchNormalization) -> list[np.ndarray]:
+def _merged(layer: layers.Layer, norm: layers.BatchNormalization) -> list[Array]:
     weights = [weight.astype(np.float64) for weight in layer.get_weights()]
     kernel, bias = weights if layer.use_bias else (weights[0], 0.0)
     mean, variance = (np.asarray(value, np.float64) for value in (norm.moving_mean, norm.moving_variance))

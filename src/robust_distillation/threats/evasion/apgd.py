@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import (
     Attack,
@@ -60,7 +61,7 @@ TARGETED: dict[str, Loss] = {
 }
 
 
-def checkpoints(steps: int) -> np.ndarray:
+def checkpoints(steps: int) -> Array:
     """Return int32 (steps + 1,): after each number of steps that is a checkpoint, the steps since the last; else 0.
 
     The periods are those of the official code: 22 % of the steps, then 3 % shorter each time but never below 6 %, in
@@ -76,7 +77,7 @@ def checkpoints(steps: int) -> np.ndarray:
     return periods
 
 
-def edge_start(images: np.ndarray, draws: list[np.random.Generator], epsilon: float, norm: Norm) -> np.ndarray:
+def edge_start(images: Array, draws: list[np.random.Generator], epsilon: float, norm: Norm) -> Array:
     """Return one random point on the surface of each image's ball, clipped to [0, 1], as the official code does.
 
     Args:
@@ -97,17 +98,17 @@ def edge_start(images: np.ndarray, draws: list[np.random.Generator], epsilon: fl
 
 def climb(
     victim: Victim,
-    images: np.ndarray,
-    start: np.ndarray,
-    labels: np.ndarray,
-    targets: np.ndarray | None,
+    images: Array,
+    start: Array,
+    labels: Array,
+    targets: Array | None,
     *,
     norm: Norm,
     loss: Loss,
     epsilon: float,
     steps: int,
     reach_target: bool,
-) -> np.ndarray:
+) -> Array:
     """Run algorithm 1 of the paper once; an image that fools the model is left as it is and costs no further gradients.
 
     Args:
@@ -201,15 +202,15 @@ class _AutoPGD(Attack):
     def _climb(
         self,
         victim: Victim,
-        images: np.ndarray,
-        labels: np.ndarray,
-        targets: np.ndarray | None,
+        images: Array,
+        labels: Array,
+        targets: Array | None,
         epsilon: float,
         purpose: str,
         loss: Loss,
         *,
         reach_target: bool,
-    ) -> np.ndarray:
+    ) -> Array:
         """Climb once, from the random start that this purpose draws."""
         start = edge_start(images, generators(images, self.seed, purpose), epsilon, self.norm)
         return climb(
@@ -245,12 +246,10 @@ class APGD(_AutoPGD):
         if self.loss not in UNTARGETED:
             raise InputError(f"loss must be one of {', '.join(UNTARGETED)}. Received: {self.loss!r}")
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         losses = UNTARGETED if targets is None else TARGETED
 
-        def attempt(number: int, rows: np.ndarray) -> np.ndarray:
+        def attempt(number: int, rows: Array) -> Array:
             if number == 0:
                 return images[rows]
             aims, purpose = None if targets is None else targets[rows], f"apgd {self.loss} {number}"
@@ -278,14 +277,12 @@ class APGDT(_AutoPGD):
         super().__post_init__()
         self._check_positive("n_targets")
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         if targets is not None:
             raise InputError("APGDT chooses its own targets: leave targets out, or use APGD(loss='dlr') with them")
         likeliest = likeliest_wrong(victim, images, labels, self.n_targets)
 
-        def attempt(number: int, rows: np.ndarray) -> np.ndarray:
+        def attempt(number: int, rows: Array) -> Array:
             if number == 0:
                 return images[rows]
             aims, purpose = likeliest[rows, (number - 1) // self.restarts], f"apgdt {number}"

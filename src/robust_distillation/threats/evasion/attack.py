@@ -10,6 +10,7 @@ from numbers import Real
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.norms import Norm
 from robust_distillation.threats.evasion.victim import Model, UnreliableWarning, Victim, as_victim
@@ -31,12 +32,12 @@ class Attack(ABC):
     def __call__(
         self,
         model: Model | Victim,
-        images: np.ndarray,
-        labels: np.ndarray,
+        images: Array,
+        labels: Array,
         *,
         epsilon: float,
-        targets: np.ndarray | None = None,
-    ) -> np.ndarray:
+        targets: Array | None = None,
+    ) -> Array:
         """Attack every image.
 
         Args:
@@ -78,9 +79,7 @@ class Attack(ABC):
         )
         return adversarial
 
-    def _in_batches(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _in_batches(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         adversarial = np.empty_like(images)
         for row in victim.batches(len(images)):
             aims = None if targets is None else targets[row]
@@ -99,13 +98,11 @@ class Attack(ABC):
                 raise InputError(f"{type(self).__name__}: {name} must be above 0. Received: {getattr(self, name)!r}")
 
     @abstractmethod
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         """Attack one batch of checked images; labels and targets are int32."""
 
 
-def check_images(images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> None:
+def check_images(images: Array, labels: Array, targets: Array | None = None) -> None:
     """Check what attacks are given.
 
     Raises:
@@ -155,7 +152,7 @@ def check_epsilon(epsilon: float, norm: Norm, size: int) -> None:
         raise InputError(f"epsilon must lie in (0, {largest:g}], for pixels lie in [0, 1]{hint}. Received: {epsilon!r}")
 
 
-def generators(images: np.ndarray, seed: int, purpose: str) -> list[np.random.Generator]:
+def generators(images: Array, seed: int, purpose: str) -> list[np.random.Generator]:
     """Return one generator per image, seeded by `seed`, `purpose` and the image's own bytes."""
     salt = zlib.crc32(purpose.encode())
     return [np.random.default_rng([seed, salt, zlib.crc32(image.tobytes())]) for image in images]
@@ -163,12 +160,12 @@ def generators(images: np.ndarray, seed: int, purpose: str) -> list[np.random.Ge
 
 def restarted(
     victim: Victim,
-    images: np.ndarray,
-    labels: np.ndarray,
-    targets: np.ndarray | None,
+    images: Array,
+    labels: Array,
+    targets: Array | None,
     restarts: int,
-    attempt: Callable[[int, np.ndarray], np.ndarray],
-) -> np.ndarray:
+    attempt: Callable[[int, Array], Array],
+) -> Array:
     """Attack several times, each time only the images that still stand.
 
     Args:
@@ -194,7 +191,7 @@ def restarted(
     return adversarial
 
 
-def likeliest_wrong(victim: Victim, images: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+def likeliest_wrong(victim: Victim, images: Array, labels: Array, count: int) -> Array:
     """Return int32 (N, min(count, K - 1)): the classes besides the label with the largest logits, largest first."""
     logits = victim.predict_logits(images, labels)
     np.put_along_axis(logits, labels[:, None], -np.inf, axis=1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import rows_where
 from robust_distillation.threats.evasion.losses import margin
@@ -68,9 +69,7 @@ class CarliniWagner(MinimumNorm):
             )
         return None
 
-    def _minimise(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _minimise(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         enough = np.float32(epsilon if self.early_stop else 0)
         found, distance = images.copy(), np.full(len(images), np.inf, np.float32)
         lower, upper = np.zeros(len(images)), np.full(len(images), LARGEST_C)
@@ -94,12 +93,12 @@ class CarliniWagner(MinimumNorm):
     def _descend(
         self,
         victim: Victim,
-        images: np.ndarray,
-        labels: np.ndarray,
-        targets: np.ndarray | None,
-        c: np.ndarray,
+        images: Array,
+        labels: Array,
+        targets: Array | None,
+        c: Array,
         enough: np.float32,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Array, Array]:
         """Minimise for a given c; return the nearest adversarial images met and their distances, or infinity."""
         targeted = targets is not None
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import is_fooled, likeliest_wrong, rows_where
 from robust_distillation.threats.evasion.minimum_norm import MinimumNorm
@@ -40,16 +41,12 @@ class DeepFool(MinimumNorm):
             return f"{self.steps} steps are too few to trust; use steps=20 at least (50 are published)"
         return None
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         if targets is not None:
             raise InputError("DeepFool has no targeted version: leave targets out, or use FABT with them")
         return super()._attack(victim, images, labels, targets, epsilon)
 
-    def _minimise(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _minimise(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         rivals = likeliest_wrong(victim, images, labels, max(self.candidates - 1, 1))
 
         @in_own_graph

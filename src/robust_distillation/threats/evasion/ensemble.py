@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.threats.evasion.apgd import APGD, APGDT
 from robust_distillation.threats.evasion.attack import Attack, check_images
 from robust_distillation.threats.evasion.deepfool import DeepFool
@@ -30,8 +31,8 @@ class Verdicts:
             without any, `STANDS` where it is right under each.
     """
 
-    adversarial: np.ndarray
-    broken_by: np.ndarray
+    adversarial: Array
+    broken_by: Array
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ class Ensemble:
     def __call__(
         self,
         model: Model | Victim,
-        images: np.ndarray,
-        labels: np.ndarray,
+        images: Array,
+        labels: Array,
         *,
         epsilon: float,
-        candidates: Mapping[str, np.ndarray] | None = None,
-        transferred: Mapping[str, np.ndarray] | None = None,
+        candidates: Mapping[str, Array] | None = None,
+        transferred: Mapping[str, Array] | None = None,
     ) -> Verdicts:
         """Attack all images.
 
@@ -67,7 +68,7 @@ class Ensemble:
         check_images(images, labels)
         victim.check(images, labels)
         adversarial = images.copy()
-        tried: dict[str, Attack | np.ndarray] = {**(candidates or {}), **self.attacks, **(transferred or {})}
+        tried: dict[str, Attack | Array] = {**(candidates or {}), **self.attacks, **(transferred or {})}
         broken_by = np.full(len(images), STANDS, dtype=f"U{max(map(len, [*tried, WRONG]))}")
         broken_by[victim.fooled(images, labels)] = WRONG
         for name, source in tried.items():

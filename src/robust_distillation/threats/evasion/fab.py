@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.threats.evasion.attack import generators, is_fooled, likeliest_wrong, rows_where
 from robust_distillation.threats.evasion.losses import margin
 from robust_distillation.threats.evasion.minimum_norm import MinimumNorm
@@ -50,9 +51,7 @@ class FABT(MinimumNorm):
             return f"{self.steps} steps are too few to trust; use steps=20 at least (100 are published)"
         return None
 
-    def _minimise(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _minimise(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         ranked = likeliest_wrong(victim, images, labels, self.n_targets) if targets is None else targets[:, None]
         enough = np.float32(epsilon if self.early_stop else 0)
         found, distance = images.copy(), np.full(len(images), np.inf, np.float32)
@@ -78,14 +77,14 @@ class FABT(MinimumNorm):
     def _approach(
         self,
         victim: Victim,
-        images: np.ndarray,
-        start: np.ndarray,
-        pairs: np.ndarray,
-        found: np.ndarray,
-        distance: np.ndarray,
+        images: Array,
+        start: Array,
+        pairs: Array,
+        found: Array,
+        distance: Array,
         enough: np.float32,
         reach_target: bool,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Array, Array]:
         """Run algorithm 1 once; return the nearest adversarial images known and their distances."""
         loss = reach if reach_target else lead
 
@@ -199,9 +198,7 @@ def to_hyperplane(points: tf.Tensor, normals: tf.Tensor, gaps: tf.Tensor, norm: 
     return tf.sign(normals) * sizes
 
 
-def pull_back(
-    victim: Victim, images: np.ndarray, found: np.ndarray, labels: np.ndarray, targets: np.ndarray | None
-) -> np.ndarray:
+def pull_back(victim: Victim, images: Array, found: Array, labels: Array, targets: Array | None) -> Array:
     """Return the adversarial images pulled towards the originals, as long as they stay adversarial.
 
     The paper's final search: secant steps on the segment between the two.
@@ -238,7 +235,7 @@ def pull_back(
     return victim.run(("fab search", targeted), graph, images, found, labels, aims).numpy()
 
 
-def start_around(images: np.ndarray, draws: list[np.random.Generator], radii: np.ndarray, norm: Norm) -> np.ndarray:
+def start_around(images: Array, draws: list[np.random.Generator], radii: Array, norm: Norm) -> Array:
     """Return one random point at a distance of `radii` (N,) from each image, clipped to [0, 1]."""
     shape = images.shape[1:]
     noise = np.stack([draw.uniform(-1, 1, shape) if norm == "linf" else draw.standard_normal(shape) for draw in draws])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import generators
 from robust_distillation.threats.evasion.minimum_norm import MinimumNorm
@@ -51,7 +52,7 @@ class HopSkipJump(MinimumNorm):
     max_evaluations: int = 10_000
     gamma: float = 1.0
     draws: int = 100
-    starts: np.ndarray | None = None
+    starts: Array | None = None
 
     def __post_init__(self) -> None:
         self._check_positive("queries", "initial_evaluations", "max_evaluations", "gamma")
@@ -62,9 +63,7 @@ class HopSkipJump(MinimumNorm):
             return f"{self.queries} queries are too few to trust; use queries=1000 at least"
         return None
 
-    def _minimise(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _minimise(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         size = images[0].size
         theta = self.gamma / size ** (1.5 if self.norm == "l2" else 2)
         halvings = max(1, int(np.ceil(np.log2(1 / theta))))
@@ -98,9 +97,7 @@ class HopSkipJump(MinimumNorm):
             nearest[closer], shortest[closer] = current[closer], distance[closer]
         return nearest
 
-    def _start(
-        self, oracle: "_Oracle", images: np.ndarray, streams: list[np.random.Generator]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _start(self, oracle: "_Oracle", images: Array, streams: list[np.random.Generator]) -> tuple[Array, Array]:
         """Return adversarial images, and booleans (N,): whether one was found; the original where not."""
         owned = images[:0] if self.starts is None else self.starts
         if owned.dtype != np.float32 or owned.shape[1:] != images.shape[1:] or np.any((owned < 0) | (owned > 1)):
@@ -136,12 +133,12 @@ class HopSkipJump(MinimumNorm):
     def _normal(
         self,
         oracle: "_Oracle",
-        rows: np.ndarray,
-        centres: np.ndarray,
-        radius: np.ndarray,
-        evaluations: np.ndarray,
+        rows: Array,
+        centres: Array,
+        radius: Array,
+        evaluations: Array,
         streams: list[np.random.Generator],
-    ) -> np.ndarray:
+    ) -> Array:
         """Estimate the steepest direction, in the attack's norm, towards the adversarial side at each centre."""
         tile = np.cumsum(evaluations) // (TILE * oracle.victim.batch_size)
         normals = []
@@ -171,32 +168,30 @@ class HopSkipJump(MinimumNorm):
 class _Oracle:
     """Answers queries about a batch, and counts what is left of each image's budget."""
 
-    def __init__(self, victim: Victim, labels: np.ndarray, targets: np.ndarray | None, queries: int) -> None:
+    def __init__(self, victim: Victim, labels: Array, targets: Array | None, queries: int) -> None:
         self.victim = victim
         self.labels = labels
         self.targets = targets
         self.left = np.full(len(labels), queries)
 
-    def __call__(self, rows: np.ndarray, images: np.ndarray) -> np.ndarray:
+    def __call__(self, rows: Array, images: Array) -> Array:
         """Return whether each image is adversarial for the row that it belongs to; a row may occur often."""
         self.left -= np.bincount(rows, minlength=len(self.left))
         aims = None if self.targets is None else self.targets[rows]
         return self.victim.fooled(images, self.labels[rows], aims)
 
 
-def _distance(images: np.ndarray, originals: np.ndarray, norm: Norm) -> np.ndarray:
+def _distance(images: Array, originals: Array, norm: Norm) -> Array:
     return length(images - originals, norm).numpy()
 
 
-def _weights(fooled: np.ndarray) -> np.ndarray:
+def _weights(fooled: Array) -> Array:
     """Return answers of +1 and -1 less their mean, which lowers the variance; as they are if all agree."""
     signs = np.where(fooled, 1.0, -1.0).astype(np.float32)
     return signs if abs(signs.mean()) == 1 else signs - signs.mean()
 
 
-def _bisect(
-    oracle: _Oracle, rows: np.ndarray, originals: np.ndarray, adversarial: np.ndarray, halvings: int, norm: Norm
-) -> np.ndarray:
+def _bisect(oracle: _Oracle, rows: Array, originals: Array, adversarial: Array, halvings: int, norm: Norm) -> Array:
     """Return the adversarial image next to the boundary between each original and its adversarial image.
 
     In the L2 norm they lie on the line between the two; in the L-infinity norm the change is clipped to a smaller and
@@ -223,9 +218,7 @@ def _bisect(
     return found
 
 
-def _step(
-    oracle: _Oracle, rows: np.ndarray, current: np.ndarray, direction: np.ndarray, reach: np.ndarray, reserve: int
-) -> np.ndarray:
+def _step(oracle: _Oracle, rows: Array, current: Array, direction: Array, reach: Array, reserve: int) -> Array:
     """Step by `reach`, halved until the point is adversarial; stay where the budget less `reserve` runs out before."""
     stepped = current.copy()
     pending = np.flatnonzero(oracle.left[rows] > reserve)
@@ -239,5 +232,5 @@ def _step(
     return stepped
 
 
-def _wide(values: Any) -> np.ndarray:
+def _wide(values: Any) -> Array:
     return np.asarray(values, np.float32).reshape(-1, 1, 1, 1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from robust_distillation.arrays import Array
 from robust_distillation.threats.evasion.attack import Attack
 from robust_distillation.threats.evasion.norms import length
 from robust_distillation.threats.evasion.victim import Model, Victim
@@ -24,9 +25,7 @@ class MinimumNorm(Attack):
 
     early_stop: bool = True
 
-    def minimal(
-        self, model: Model | Victim, images: np.ndarray, labels: np.ndarray, *, targets: np.ndarray | None = None
-    ) -> np.ndarray:
+    def minimal(self, model: Model | Victim, images: Array, labels: Array, *, targets: Array | None = None) -> Array:
         """Return the nearest adversarial images found, whatever their distance.
 
         Args:
@@ -45,9 +44,7 @@ class MinimumNorm(Attack):
         largest = 1.0 if self.norm == "linf" else float(np.sqrt(np.prod(np.shape(images)[1:])))
         return replace(self, early_stop=False)(model, images, labels, epsilon=largest, targets=targets)
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         adversarial = images.copy()
         standing = np.flatnonzero(~victim.fooled(images, labels, targets))
         if len(standing):
@@ -58,9 +55,7 @@ class MinimumNorm(Attack):
         return adversarial
 
     @abstractmethod
-    def _minimise(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _minimise(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         """Return the nearest adversarial images found, in [0, 1], for images that are not adversarial.
 
         The original where none was found. With `early_stop`, any found within epsilon will do.

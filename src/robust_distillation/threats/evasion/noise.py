@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import Attack, generators, restarted
 from robust_distillation.threats.evasion.norms import random_start
@@ -32,14 +31,12 @@ class UniformNoise(Attack):
             return f"{self.draws} draws are too few to trust; use draws=100 at least"
         return None
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         if targets is not None:
             raise InputError(f"UniformNoise aims at no class: leave targets out. Received: {len(targets)} targets")
         streams = generators(images, self.seed, "noise")
 
-        def attempt(_: int, rows: np.ndarray) -> np.ndarray:
+        def attempt(_: int, rows: Array) -> Array:
             return random_start(images[rows], [streams[row] for row in rows], epsilon, self.norm)
 
         return restarted(victim, images, labels, None, self.draws, attempt)

@@ -5,6 +5,8 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
+
 Norm = Literal["linf", "l2"]
 SMALLEST = 1e-12
 AXES = (1, 2, 3)
@@ -48,7 +50,7 @@ def project(images: tf.Tensor, centres: tf.Tensor, epsilon: Any, norm: Norm) -> 
     return tf.clip_by_value(centres + change * per_image(shrink), 0.0, 1.0)
 
 
-def random_start(images: np.ndarray, draws: list[np.random.Generator], epsilon: float, norm: Norm) -> np.ndarray:
+def random_start(images: Array, draws: list[np.random.Generator], epsilon: float, norm: Norm) -> Array:
     """Return one random point of each image's ball, uniform in it, clipped to [0, 1].
 
     Args:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, restarted
 from robust_distillation.threats.evasion.losses import Loss, cross_entropy, margin
@@ -26,10 +27,10 @@ LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin}
 
 def ascend(
     victim: Victim,
-    images: np.ndarray,
-    start: np.ndarray,
-    labels: np.ndarray,
-    targets: np.ndarray | None,
+    images: Array,
+    start: Array,
+    labels: Array,
+    targets: Array | None,
     *,
     norm: Norm,
     loss: Loss,
@@ -38,7 +39,7 @@ def ascend(
     steps: int,
     decay: float = 0.0,
     early_stop: bool = False,
-) -> np.ndarray:
+) -> Array:
     """Step along the steepest direction of the loss and project to the ball, again and again.
 
     Args:
@@ -112,9 +113,7 @@ class FGSM(Attack):
     target.
     """
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         return ascend(
             victim,
             images,
@@ -174,13 +173,13 @@ class _Iterative(Attack):
     def _iterate(
         self,
         victim: Victim,
-        images: np.ndarray,
-        start: np.ndarray,
-        labels: np.ndarray,
-        targets: np.ndarray | None,
+        images: Array,
+        start: Array,
+        labels: Array,
+        targets: Array | None,
         epsilon: float,
         decay: float = 0.0,
-    ) -> np.ndarray:
+    ) -> Array:
         return ascend(
             victim,
             images,
@@ -204,9 +203,7 @@ class IFGSM(_Iterative):
     The default step is that of `PGD`.
     """
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         return self._iterate(victim, images, images, labels, targets, epsilon)
 
 
@@ -229,9 +226,7 @@ class MIFGSM(_Iterative):
         if not self.decay >= 0:
             raise InputError(f"MIFGSM: decay must not be below 0. Received: {self.decay!r}")
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         return self._iterate(victim, images, images, labels, targets, epsilon, self.decay)
 
 
@@ -255,10 +250,8 @@ class PGD(_Iterative):
         super().__post_init__()
         self._check_positive("restarts")
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
-        def attempt(restart: int, rows: np.ndarray) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
+        def attempt(restart: int, rows: Array) -> Array:
             aims = None if targets is None else targets[rows]
             draws = generators(images[rows], self.seed, f"pgd {restart}")
             start = random_start(images[rows], draws, epsilon, self.norm)
@@ -270,14 +263,14 @@ class PGD(_Iterative):
 def craft(
     kind: str,
     model: Model | Victim,
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: Array,
+    labels: Array,
     *,
     epsilon: float,
     alpha: float,
     iterations: int,
     seed: int = 0,
-) -> np.ndarray:
+) -> Array:
     """Run `fgsm`, or `i_fgsm`, `mi_fgsm` or `pgd` with steps of `alpha`, as poisoners and defenders name them."""
     if kind == "fgsm":
         return FGSM()(model, images, labels, epsilon=epsilon)

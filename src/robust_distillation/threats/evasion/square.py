@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, restarted, rows_where
 from robust_distillation.threats.evasion.losses import margin
@@ -17,9 +18,7 @@ PUBLISHED_QUERIES = 10_000
 QUERIES_AT_ONCE = 100  # in one graph call, to draw and to transfer little
 
 
-def window_sides(
-    queries: int, p_init: float, height: int, width: int, *, norm: Norm, rescale_schedule: bool
-) -> np.ndarray:
+def window_sides(queries: int, p_init: float, height: int, width: int, *, norm: Norm, rescale_schedule: bool) -> Array:
     """Return the side of the window at each proposal, int32 (queries,), in pixels (section 4.1, piecewise schedule).
 
     In the L2 norm it is odd, and 3 at least, where the image is that large.
@@ -37,14 +36,14 @@ def window_sides(
 
 
 @lru_cache(maxsize=64)
-def bump(side: int) -> np.ndarray:
+def bump(side: int) -> Array:
     """Return the L2 update's shape, float32 (side, side) of unit length: one half up, the other down (equation 2)."""
     upper, lower = _rectangle(side // 2, side), _rectangle(side - side // 2, side)
     whole = np.concatenate([upper, -lower])
     return (whole / np.linalg.norm(whole)).astype(np.float32)
 
 
-def _rectangle(height: int, width: int) -> np.ndarray:
+def _rectangle(height: int, width: int) -> Array:
     """Return a pseudo-Gaussian of unit length: at distance d from the centre the sum of 1 / m^2 for m > d."""
     rows, columns = (np.abs(np.arange(size) - size // 2) for size in (height, width))
     tails = np.cumsum(1 / np.arange(max(height, width) // 2 + 1, 0, -1) ** 2)[::-1]
@@ -52,14 +51,14 @@ def _rectangle(height: int, width: int) -> np.ndarray:
     return values / max(float(np.linalg.norm(values)), SMALLEST)
 
 
-def stripes(images: np.ndarray, draws: list[np.random.Generator], epsilon: float) -> np.ndarray:
+def stripes(images: Array, draws: list[np.random.Generator], epsilon: float) -> Array:
     """Return the images with vertical stripes one pixel wide of +-epsilon in each channel, clipped to [0, 1]."""
     _, _, width, channels = images.shape
     signs = np.stack([draw.choice([-1, 1], (1, width, channels)) for draw in draws])
     return np.clip(images + epsilon * signs, 0, 1).astype(np.float32)
 
 
-def tiles(images: np.ndarray, draws: list[np.random.Generator], epsilon: float) -> np.ndarray:
+def tiles(images: Array, draws: list[np.random.Generator], epsilon: float) -> Array:
     """Return the images with bumps of random sign and direction on a grid of five or more a side, of length epsilon."""
     _, height, width, channels = images.shape
     side = max(min(height, width) // 5, 1)
@@ -77,7 +76,7 @@ def tiles(images: np.ndarray, draws: list[np.random.Generator], epsilon: float) 
     return np.clip(images + changes, 0, 1).astype(np.float32)
 
 
-def move_ranges(sides: np.ndarray, height: int, width: int, channels: int, norm: Norm) -> np.ndarray:
+def move_ranges(sides: Array, height: int, width: int, channels: int, norm: Norm) -> Array:
     """Return the number of values of each integer that a proposal draws, int64 (queries, D).
 
     They are the window's top and left, in the L2 norm also those of the second window and the bump's direction, and a
@@ -89,7 +88,7 @@ def move_ranges(sides: np.ndarray, height: int, width: int, channels: int, norm:
     return np.stack(drawn, axis=1).astype(np.int64)
 
 
-def draw_moves(draws: list[np.random.Generator], ranges: np.ndarray) -> np.ndarray:
+def draw_moves(draws: list[np.random.Generator], ranges: Array) -> Array:
     """Return the integers that the proposals of each image draw, int32 (N * queries, D)."""
     uniform = np.stack([draw.random(ranges.shape) for draw in draws])
     return (uniform * ranges).astype(np.int32).reshape(-1, ranges.shape[1])
@@ -151,7 +150,7 @@ def _channel_lengths(change: tf.Tensor) -> tf.Tensor:
     return tf.sqrt(tf.reduce_sum(tf.square(change), (1, 2), keepdims=True))
 
 
-def placed_bumps(sides: np.ndarray, height: int, width: int) -> np.ndarray:
+def placed_bumps(sides: Array, height: int, width: int) -> Array:
     """Return what `propose_l2` takes as bumps, for each side: float32 (queries, 2 * H * W)."""
     bumps = np.zeros((len(sides), 2, height, width), np.float32)
     for both, side in zip(bumps, sides, strict=True):
@@ -166,17 +165,17 @@ def gain(logits: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor | None) -> tf.
 
 def search(
     victim: Victim,
-    images: np.ndarray,
-    best: np.ndarray,
-    values: np.ndarray,
-    labels: np.ndarray,
-    targets: np.ndarray | None,
-    moves: np.ndarray,
-    sides: np.ndarray,
+    images: Array,
+    best: Array,
+    values: Array,
+    labels: Array,
+    targets: Array | None,
+    moves: Array,
+    sides: Array,
     *,
     norm: Norm,
     epsilon: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Array, Array, Array]:
     """Query the model at one proposal after the other and keep those that come nearer to fooling it.
 
     An image that fools the model is left as it is and costs no further queries.
@@ -275,10 +274,8 @@ class Square(Attack):
             return f"{self.queries} queries are too few to trust; use queries=1000 at least (5000 are published)"
         return None
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
-        def attempt(number: int, rows: np.ndarray) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
+        def attempt(number: int, rows: Array) -> Array:
             if number == 0:
                 return images[rows]
             draws = generators(images[rows], self.seed, f"square {number}")
@@ -290,12 +287,12 @@ class Square(Attack):
     def _run(
         self,
         victim: Victim,
-        images: np.ndarray,
-        labels: np.ndarray,
-        targets: np.ndarray | None,
+        images: Array,
+        labels: Array,
+        targets: Array | None,
         epsilon: float,
         draws: list[np.random.Generator],
-    ) -> np.ndarray:
+    ) -> Array:
         height, width, channels = images.shape[1:]
         sides = window_sides(
             self.queries - 1, self.p_init, height, width, norm=self.norm, rescale_schedule=self.rescale_schedule

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager.context import context
 
+from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.errors import InputError
 from robust_distillation.params import Training
@@ -47,16 +48,14 @@ class Transfer(Attack):
         object.__setattr__(self, "norm", self.attack.norm)
         object.__setattr__(self, "seed", self.attack.seed)
 
-    def _attack(
-        self, victim: Victim, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None, epsilon: float
-    ) -> np.ndarray:
+    def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
         return self.attack(self.surrogate, images, labels, epsilon=epsilon, targets=targets)
 
 
 def extract(
     model: Model | Victim,
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: Array,
+    labels: Array,
     settings: Training,
     *,
     rounds: int = 6,
@@ -123,7 +122,7 @@ def kept_random_state() -> Iterator[None]:
         eager._seed, eager._rng = seed, draws
 
 
-def _augment(substitute: Victim, images: np.ndarray, said: np.ndarray, step: float) -> np.ndarray:
+def _augment(substitute: Victim, images: Array, said: Array, step: float) -> Array:
     fresh = np.empty_like(images)
     for row in substitute.batches(len(images)):
         fresh[row] = ascend(
@@ -141,7 +140,7 @@ def _augment(substitute: Victim, images: np.ndarray, said: np.ndarray, step: flo
     return fresh
 
 
-def _ask(victim: Victim, images: np.ndarray, labels: np.ndarray, answers: str) -> np.ndarray:
+def _ask(victim: Victim, images: Array, labels: Array, answers: str) -> Array:
     logits = victim.predict_logits(images, labels.astype(np.int32))
     if answers == "probabilities":
         return tf.nn.softmax(logits).numpy()

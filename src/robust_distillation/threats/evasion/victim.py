@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.losses import Loss
 
@@ -157,7 +158,7 @@ class Victim:
         except InputError as error:  # which TensorFlow wraps in the lines of code that led there
             raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
 
-    def predict_logits(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def predict_logits(self, images: Array, labels: Array) -> Array:
         """Return logits / temperature, float32 (N, K), as attacks see them, in batches.
 
         Raises:
@@ -174,7 +175,7 @@ class Victim:
             )
         return logits
 
-    def fooled(self, images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+    def fooled(self, images: Array, labels: Array, targets: Array | None = None) -> Array:
         """Return booleans (N,): the answer differs from the label, or is the target where there are targets."""
         if not len(images):
             return np.zeros(0, bool)
@@ -185,7 +186,7 @@ class Victim:
         """Return the rows of each batch."""
         return [slice(first, first + self.batch_size) for first in range(0, count, self.batch_size)]
 
-    def check(self, images: np.ndarray, labels: np.ndarray, name: str = "labels") -> None:
+    def check(self, images: Array, labels: Array, name: str = "labels") -> None:
         """Look at the outputs on a few images, once, and at the labels, which go by `name`.
 
         Raises:
@@ -228,7 +229,7 @@ def in_own_graph(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function, experimental_attributes={"_noinline": True})
 
 
-def looks_like_softmax(outputs: np.ndarray) -> bool:
+def looks_like_softmax(outputs: Array) -> bool:
     """Tell whether outputs (N, K) are probabilities: none negative, and each row sums to 1."""
     return bool(outputs.min() >= 0 and np.abs(outputs.sum(axis=1) - 1).max() < 1e-3)
 
