@@ -23,7 +23,7 @@ from robust_distillation.cli import STAGES
 from robust_distillation.dataset.pickles import ImageSet, load_pickle
 from robust_distillation.files import read_json
 from robust_distillation.params import load_params
-from robust_distillation.paths import DETECTOR, FILTERED, METRICS, POISONED, SCORES, TEST, TRAIN, TRUTH
+from robust_distillation.paths import DETECTOR_RECORD, FILTERED, METRICS, POISONED, SCORES, TEST, TRAIN, TRUTH
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -262,7 +262,7 @@ def test_poison_changes_the_rows_that_the_truth_names_and_nothing_else(clone):
 def test_the_filter_keeps_rows_in_order_with_their_labels(clone):
     poisoned, filtered = ImageSet.load(clone.folder / POISONED), ImageSet.load(clone.folder / FILTERED)
     kept = np.isin(poisoned.ids, filtered.ids)
-    threshold = json.loads((clone.folder / DETECTOR).read_text())["threshold"]
+    threshold = json.loads((clone.folder / DETECTOR_RECORD).read_text())["threshold"]
     rows = list(csv.DictReader((clone.folder / SCORES).open(newline="")))
     assert [row["id"] for row in rows] == poisoned.ids.tolist()
     assert filtered.ids.tolist() == [row["id"] for row in rows if float(row["score"]) <= threshold]

@@ -6,7 +6,7 @@ import pytest
 from robust_distillation.defences.abstention import Abstention
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_record
-from robust_distillation.records import Abstaining, Classes, Filtering, Registered
+from robust_distillation.records import Abstaining, Classes, Composition, Detecting, Registered
 
 ABSTAINING = {"measure": "passes", "passes": 3, "seed": 1, "class_distributions": [[1.0, 0.0]], "threshold": 0.5}
 
@@ -17,6 +17,14 @@ def read(folder, kind, values):
     return read_record(path, kind)
 
 
+COMPOSITION = {
+    "classes": {"ids": [14], "names": ["Stop"]},
+    "temperature": 20.0,
+    "reform": "none",
+    "detector": None,
+    "abstention": None,
+    "networks": ["student"],
+}
 REGISTERED = {"name": "student", "version": "3", "run_id": "a1", "pipeline": "b2"}
 
 
@@ -24,7 +32,7 @@ REGISTERED = {"name": "student", "version": "3", "run_id": "a1", "pipeline": "b2
     ("kind", "values"),
     [
         (Classes, {"ids": [1, 14], "names": ["Speed limit (30km/h)", "Stop"]}),
-        (Filtering, {"threshold": 0.02, "reform": "none"}),
+        (Detecting, {"name": "mse", "threshold": 0.02, "settings": {}}),
         (Abstaining, ABSTAINING),
         (Registered, REGISTERED),
     ],
@@ -38,8 +46,9 @@ def test_what_the_stages_write_is_read(tmp_path, kind, values):
     [
         (Classes, {"ids": [1, 14], "names": ["Stop"]}, "names must be one for each of the 2 ids. Received: 1"),
         (Classes, [1, 14], "whole file"),
-        (Filtering, {"threshold": -1, "reform": "none"}, "threshold: .*Received: -1"),
-        (Filtering, {"threshold": 0.02, "reform": "blur"}, "reform: .*Received: 'blur'"),
+        (Detecting, {"name": "mse", "threshold": -1, "settings": {}}, "threshold: .*Received: -1"),
+        (Composition, COMPOSITION | {"reform": "blur"}, "reform: .*Received: 'blur'"),
+        (Composition, COMPOSITION | {"networks": ["../student"]}, "networks.0: .*Received: '../student'"),
         (Abstaining, ABSTAINING | {"threshold": "high"}, "threshold: .*Received: 'high'"),
         (
             Registered,

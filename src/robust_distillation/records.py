@@ -1,6 +1,6 @@
 """What the pipeline's JSON files hold, for those who read them back."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -29,16 +29,18 @@ class Classes:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Filtering:
-    """How the filter decides.
+class Detecting:
+    """How a detector decides, its networks aside.
 
     Attributes:
-        threshold: reconstruction error above which an image is discarded.
-        reform: what becomes of the rest.
+        name: of the detector.
+        threshold: an image with a score above it is suspicious.
+        settings: of this kind of detector.
     """
 
+    name: str
     threshold: Annotated[float, Field(ge=0)]
-    reform: Literal["reconstruct", "none"]
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -50,6 +52,27 @@ class Abstaining:
     seed: Annotated[int, Field(ge=0)]
     class_distributions: Annotated[list[list[float]], Field(min_length=1)]
     threshold: Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Composition:
+    """What a defence is made of, its networks aside.
+
+    Attributes:
+        classes: of the student.
+        temperature: of the student's distillation.
+        reform: what becomes of an image before the student sees it.
+        detector: what flags images, if anything.
+        abstention: when the student abstains, if ever.
+        networks: names of the Keras files that lie beside it.
+    """
+
+    classes: Classes
+    temperature: Annotated[float, Field(gt=0)]
+    reform: Literal["reconstruct", "none"]
+    detector: Detecting | None
+    abstention: Abstaining | None
+    networks: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

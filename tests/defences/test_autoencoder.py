@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from robust_distillation.defences.autoencoder import (
     Hyperparameters,
@@ -10,9 +11,10 @@ from robust_distillation.defences.autoencoder import (
     join,
     mean_squared_error,
     reconstruct,
+    reconstruction,
     train_autoencoder,
 )
-from robust_distillation.defences.detector import Detector, infer_threshold, reconstruction_error, split_by_track
+from robust_distillation.defences.detectors.mse import ReconstructionError, infer_threshold, reconstruction_error
 from robust_distillation.defences.reform import reform, reformed_classifier
 from robust_distillation.params import Autoencoder
 
@@ -108,7 +110,7 @@ def test_the_score_is_the_mean_squared_error_and_alibi_detect_agrees(problem, tr
     from alibi_detect.od import OutlierAE
 
     model, _ = trained
-    scores = Detector(model, 0.1).score(problem.images)
+    scores = ReconstructionError(model, 0.1).score(problem.images)
     np.testing.assert_allclose(scores, reconstruction_error(problem.images, reconstruct(model, problem.images)))
     outlier = OutlierAE(threshold=0.1, ae=model, data_type="image")
     _, theirs = outlier.score(problem.images)
@@ -119,35 +121,42 @@ def test_the_score_is_the_mean_squared_error_and_alibi_detect_agrees(problem, tr
 def test_the_inferred_threshold_keeps_the_promised_share(problem, trained, keep):
     model, _ = trained
     threshold = infer_threshold(model, problem.images, start=1.0, keep_clean=keep)
-    kept = Detector(model, threshold).score(problem.images) <= threshold + 1e-9
+    kept = ReconstructionError(model, threshold).score(problem.images) <= threshold + 1e-9
     assert kept.mean() == pytest.approx(keep, abs=1 / 60)
 
 
 def test_scores_do_not_depend_on_order_or_company(problem, trained):
-    detector = Detector(trained[0], 0.1)
+    detector = ReconstructionError(trained[0], 0.1)
     scores = detector.score(problem.images)
     np.testing.assert_allclose(detector.score(problem.images[::-1])[::-1], scores, rtol=1e-5)
     np.testing.assert_allclose(detector.score(problem.images[3:4]), scores[3:4], rtol=1e-5)
 
 
-def test_tracks_are_never_split():
-    tracks = np.array([5, 5, 7, 7, 9, 9, -1, -1, -1, -1])
-    first, second = split_by_track(tracks, 0.5, seed=0)
-    assert sorted([*first, *second]) == list(range(10))
-    assert len(first)
-    assert len(second)
-    assert not set(tracks[first][tracks[first] >= 0]) & set(tracks[second])
-
-
 def test_the_reformed_classifier_is_the_classifier_of_the_reformed_image(problem, trained):
     model, _ = trained
-    both = reformed_classifier(model, problem.model, "reconstruct")
+    both = reformed_classifier(model, problem.model)
     expected = problem.model(reform(model, problem.images, "reconstruct"))
     np.testing.assert_allclose(both(problem.images), expected, rtol=1e-4, atol=1e-5)
     assert reform(model, problem.images, "none") is problem.images
-    assert reformed_classifier(model, problem.model, "none") is problem.model
+    assert reformed_classifier(None, problem.model) is problem.model
 
 
-def test_rows_without_tracks_can_be_split():
-    first, second = split_by_track(np.full(10, -1), 0.5, seed=0)
-    assert len(first) == len(second) == 5
+def test_a_tensor_is_reconstructed_once_per_graph():
+    calls = []
+
+    def twice(images):
+        calls.append(1)
+        return 2 * images
+
+    def seen(images):
+        return reconstruction(twice, images)
+
+    image = tf.constant([1.0])
+    graph = tf.function(lambda images: seen(images) + seen(images))
+    assert graph(image).numpy() == 4
+    assert len(calls) == 1
+    # Another graph has a tensor of its own, and eager calls are never remembered.
+    assert tf.function(lambda images: seen(images))(image).numpy() == 2
+    assert len(calls) == 2
+    assert seen(image) + seen(image) == 4
+    assert len(calls) == 4

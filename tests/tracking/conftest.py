@@ -15,16 +15,8 @@ import yaml
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.files import write_json
 from robust_distillation.params import load_params
-from robust_distillation.paths import (
-    ABSTENTION,
-    AUTOENCODER,
-    CLASSES,
-    DETECTOR,
-    METRICS,
-    STUDENT,
-    TEST,
-    VERDICT,
-)
+from robust_distillation.paths import CLASSES, DEFENCE, METRICS, TEST, VERDICT
+from robust_distillation.records import Classes
 from robust_distillation.tracking import store
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +92,7 @@ def write_pipeline_outputs():
 
 def write_outputs(images: np.ndarray, ids: list[int], names: list[str]) -> None:
     """The thresholds are set so that some of `images` lie on either side."""
-    write_networks(images.shape[1:], len(ids))
+    write_defence(images.shape[1:], ids, names)
     numbers = np.zeros(len(images), np.int64)
     ImageSet(
         features=images,
@@ -111,28 +103,36 @@ def write_outputs(images: np.ndarray, ids: list[int], names: list[str]) -> None:
         coords=np.zeros((len(images), 4), np.int64),
     ).save(TEST)
     write_json(CLASSES, {"ids": ids, "names": names})
-    write_json(DETECTOR, {"threshold": 0.1, "reform": "reconstruct"})
-    abstention = {"measure": "passes", "passes": 5, "seed": 1, "class_distributions": np.eye(len(ids)).tolist()}
-    write_json(ABSTENTION, abstention | {"threshold": 0.02})
     write_json(METRICS / "student.json", {"accuracy": 0.9, "coverage": 0.95})
     robustness = {"defence": {"worst_case": {"0.01": 0.5}}, "flags": {"zero_gradients": 0.0}}
     write_json(METRICS / "robustness.json", robustness)
     write_json(VERDICT, {"images": {"train": 60, "test": len(images)}})
-    deps = [TEST.parent, STUDENT.parent, METRICS, VERDICT]
+    deps = [TEST.parent, DEFENCE.parent, METRICS, VERDICT]
     entry = {"cmd": "echo", "deps": [str(path) for path in deps], "params": ["register"]}
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"register": entry}}))
 
 
-def write_networks(shape: tuple[int, ...], n_classes: int) -> None:
+def write_defence(shape: tuple[int, ...], ids: list[int], names: list[str]) -> None:
     import keras
     from keras import layers
 
+    from robust_distillation.defences.abstention import Abstention
+    from robust_distillation.defences.defence import Defence
+    from robust_distillation.defences.detectors.mse import ReconstructionError
+
     keras.utils.set_random_seed(0)
     image = keras.Input(shape)
-    STUDENT.parent.mkdir()
     flat = layers.Dropout(0.3)(layers.Flatten()(image))
-    keras.Model(image, layers.Dense(n_classes)(flat)).save(STUDENT)
-    keras.Model(image, layers.Conv2D(3, 3, padding="same", activation="sigmoid")(image)).save(AUTOENCODER)
+    student = keras.Model(image, layers.Dense(len(ids))(flat))
+    autoencoder = keras.Model(image, layers.Conv2D(3, 3, padding="same", activation="sigmoid")(image))
+    distributions = np.eye(len(ids)).tolist()
+    Defence(
+        student=student,
+        classes=Classes(ids=ids, names=names),
+        autoencoder=autoencoder,
+        detector=ReconstructionError(autoencoder, 0.1),
+        abstention=Abstention(student, "passes", 5, 1, distributions, threshold=0.02),
+    ).save(DEFENCE)
 
 
 @pytest.fixture(scope="session")

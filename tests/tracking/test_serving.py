@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from robust_distillation.files import read_json
 from robust_distillation.params import load_params
-from robust_distillation.paths import ABSTENTION, AUTOENCODER, REGISTERED, STUDENT
+from robust_distillation.paths import DEFENCE, REGISTERED
 from robust_distillation.tracking import store
 from robust_distillation.tracking.promotion import promote
 
@@ -99,11 +99,11 @@ def test_each_image_is_answered_by_the_rooms(model):
 
     answers = model.predict(IMAGES)
     images = IMAGES.astype(np.float32) / 255
-    student, autoencoder = load_model(STUDENT), load_model(AUTOENCODER)
+    student, autoencoder = load_model(DEFENCE / "student.keras"), load_model(DEFENCE / "autoencoder.keras")
     seen = autoencoder.predict(images, verbose=0)
     powers = np.exp(student.predict(seen, verbose=0).astype(np.float64))
     probabilities = powers / powers.sum(axis=1, keepdims=True)
-    abstention = Abstention(student, **read_json(ABSTENTION))
+    abstention = Abstention(student, **read_json(DEFENCE / "defence.json")["abstention"])
 
     assert list(answers.columns) == COLUMNS
     np.testing.assert_allclose(answers.probability, probabilities.max(axis=1), rtol=1e-5)
@@ -114,6 +114,32 @@ def test_each_image_is_answered_by_the_rooms(model):
     assert set(answers.abstained) == set(answers.suspicious) == {True, False}
     for row, best in zip(answers.itertuples(), probabilities.argmax(axis=1), strict=True):
         assert (row.label, row.name) == ((None, None) if row.abstained else (IDS[best], NAMES[best]))
+
+
+def test_what_is_served_is_what_was_audited(model):
+    from robust_distillation.defences.defence import Defence
+
+    audited, served = Defence.load(DEFENCE).answer(IMAGES.astype(np.float32) / 255), model.predict(IMAGES)
+    np.testing.assert_array_equal(served.probability, audited.probabilities.max(axis=1))
+    np.testing.assert_array_equal(served.uncertainty, audited.scores["abstention"])
+    np.testing.assert_array_equal(served.reconstruction_error, audited.scores["detector"])
+    np.testing.assert_array_equal(served.abstained, audited.refused_by("abstention"))
+    np.testing.assert_array_equal(served.suspicious, audited.refused_by("detector"))
+    answered = ~audited.refused_by("abstention")
+    np.testing.assert_array_equal(served.label[answered], np.array(IDS)[audited.best[answered]])
+
+
+def test_a_part_that_a_defence_lacks_leaves_its_column_empty():
+    from robust_distillation.defences.defence import Answers
+    from robust_distillation.records import Classes
+    from robust_distillation.tracking.serving import as_table
+
+    table = as_table(Answers(np.eye(2, dtype=np.float32)), Classes(ids=[3, 4], names=["a", "b"]))
+    assert table.label.tolist() == [3, 4]
+    assert table.uncertainty.isna().all()
+    assert table.reconstruction_error.isna().all()
+    assert not table.abstained.any()
+    assert not table.suspicious.any()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.defences.distillation import soften
 
 SMALLEST = 1e-12
+STORED = ("measure", "passes", "seed", "class_distributions", "threshold")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ class Abstention:
     seed: int
     class_distributions: list[list[float]]
     threshold: float = float("inf")
+
+    @property
+    def networks(self) -> dict[str, keras.Model]:
+        """The student."""
+        return {"student": self.student}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The other attributes."""
+        return {name: value for name, value in vars(self).items() if name in STORED}
 
     @cached_property
     def _sampler(self) -> "DropoutSampler":

@@ -1,5 +1,7 @@
 """The denoising autoencoder: a convolutional network that maps distorted images to clean ones."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -214,3 +216,18 @@ def mean_squared_error(model: keras.Model, pairs: Pairs) -> float:
 def reconstruct(model: keras.Model, images: Array, batch_size: int = PREDICTED_AT_ONCE) -> Array:
     """Return the reconstructions of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
     return model.predict(images, batch_size=batch_size, verbose=0)
+
+
+def reconstruction(model: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+    """Return the reconstruction of a tensor (N, H, W, C), differentiably.
+
+    While a graph is traced, it is not computed again for the model and the tensor that it was last computed for there.
+    """
+    if tf.executing_eagerly():
+        return model(images)
+    return _in_graph(model, images.ref(), tf.compat.v1.get_default_graph())
+
+
+@lru_cache(maxsize=1)
+def _in_graph(model: Callable[[tf.Tensor], tf.Tensor], images: Any, _: tf.Graph) -> tf.Tensor:
+    return model(images.deref())

@@ -15,9 +15,9 @@ def reform(autoencoder: keras.Model, images: Array, how: How) -> Array:
     return reconstruct(autoencoder, images) if how == "reconstruct" else images
 
 
-def reformed_classifier(autoencoder: keras.Model, classifier: keras.Model, how: How) -> keras.Model:
-    """Return one differentiable model from raw images to the logits that the classifier gives after reform."""
-    if how == "none":
+def reformed_classifier(autoencoder: keras.Model | None, classifier: keras.Model) -> keras.Model:
+    """Return one differentiable model from raw images to the logits that the classifier gives after reform, if any."""
+    if autoencoder is None:
         return classifier
     image = keras.Input(classifier.input_shape[1:])
     return keras.Model(image, classifier(autoencoder(image)))

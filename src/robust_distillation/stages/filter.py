@@ -1,4 +1,4 @@
-"""filter: score the training set with the autoencoder, discard above the inferred threshold, reform what is kept."""
+"""filter: score the training set with the detector, discard above the inferred threshold, reform what is kept."""
 
 import csv
 from dataclasses import replace
@@ -9,10 +9,11 @@ from robust_distillation.arrays import Array
 from robust_distillation.classifiers.storage import load_autoencoder
 from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.defences.detector import Detector, infer_threshold
+from robust_distillation.defences.detectors import DETECTORS
+from robust_distillation.defences.detectors.detector import save_detector
 from robust_distillation.defences.reform import reform
 from robust_distillation.errors import InputError
-from robust_distillation.files import read_record, replacing, write_json
+from robust_distillation.files import read_record, replacing
 from robust_distillation.params import Params
 from robust_distillation.paths import AUTOENCODER, CLASSES, DETECTOR, FILTERED, POISONED, SCORES, TRUSTED
 from robust_distillation.records import Classes
@@ -21,18 +22,16 @@ from robust_distillation.stages.results import report_metrics
 
 
 def main(params: Params) -> None:
-    """Infer the threshold on trusted images that the autoencoder was not trained on, then filter."""
+    """Fit the detector with trusted images that the autoencoder was not trained on, then filter."""
     seed_everything(params.autoencoder.seed)
     settings = params.filter
     _, calibrate = split_trusted(params, ImageSet.load(TRUSTED))
     autoencoder = load_autoencoder(AUTOENCODER, calibrate.features.shape[1:])
-    threshold = infer_threshold(
-        autoencoder, calibrate.images, start=settings.threshold_start, keep_clean=settings.keep_clean
-    )
     train = ImageSet.load(POISONED)
-    scores = Detector(autoencoder, threshold).score(train.images)
-    kept = scores <= threshold
-    check_classes(train.labels, kept, threshold)
+    detector = DETECTORS[settings.detector].fit(train, calibrate, autoencoder, settings)
+    scores = detector.score(train.images, train.labels)
+    kept = scores <= detector.threshold
+    check_classes(train.labels, kept, detector.threshold)
 
     survivors = train.take(kept)
     reformed = np.rint(255 * reform(autoencoder, survivors.images, settings.reform)).astype(np.uint8)
@@ -43,12 +42,12 @@ def main(params: Params) -> None:
         writer.writerows(
             zip(train.ids, train.labels, (f"{score:.8f}" for score in scores), kept.astype(int), strict=True)
         )
-    write_json(DETECTOR, {"threshold": threshold, "reform": settings.reform})
+    save_detector(detector, DETECTOR)
     report_metrics(
         "filter",
         {
             "threshold_start": settings.threshold_start,
-            "threshold": threshold,
+            "threshold": detector.threshold,
             "kept": int(kept.sum()),
             "discarded": int((~kept).sum()),
         },

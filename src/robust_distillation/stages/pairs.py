@@ -4,8 +4,8 @@ import numpy as np
 
 from robust_distillation.classifiers.storage import load_model
 from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.tracks import split_by_track, track_groups
 from robust_distillation.defences.autoencoder import Pairs, adversarial_pairs, gaussian_pairs, join
-from robust_distillation.defences.detector import split_by_track, track_groups
 from robust_distillation.errors import InputError
 from robust_distillation.params import Params
 from robust_distillation.paths import POISONED, PROBE, TRUSTED, VALIDATE

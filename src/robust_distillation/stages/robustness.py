@@ -9,7 +9,6 @@ import mlflow
 import numpy as np
 
 from robust_distillation.arrays import Array
-from robust_distillation.audit.deployed import Answers, Deployed, outcome
 from robust_distillation.audit.distances import nearest_distances, summary
 from robust_distillation.audit.figures import (
     class_bars,
@@ -20,24 +19,21 @@ from robust_distillation.audit.figures import (
     worst_case,
 )
 from robust_distillation.audit.flags import MEANINGS, Flag
+from robust_distillation.audit.outcome import outcome
 from robust_distillation.audit.refusal import TradeOff, trade_off
 from robust_distillation.audit.reliability import Known, reliability_flags
 from robust_distillation.audit.robustness import accuracy_after, attack_in_shards, interval, per_class
-from robust_distillation.classifiers.storage import load_autoencoder, load_model
+from robust_distillation.classifiers.storage import load_model
 from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.defences.abstention import Abstention
-from robust_distillation.defences.detector import Detector
-from robust_distillation.defences.reform import reform, reformed_classifier
-from robust_distillation.files import read_record, replacing
+from robust_distillation.defences.defence import Answers, Defence
+from robust_distillation.defences.reform import reformed_classifier
+from robust_distillation.files import replacing
 from robust_distillation.params import Params, Robustness, format_epsilon
 from robust_distillation.paths import (
-    ABSTENTION,
-    AUTOENCODER,
     BUILD,
-    DETECTOR,
+    DEFENCE,
     ROBUSTNESS,
-    STUDENT,
     SURROGATE,
     TEACHER,
     TEST,
@@ -45,7 +41,6 @@ from robust_distillation.paths import (
     UNDEFENDED,
 )
 from robust_distillation.progress import Bar
-from robust_distillation.records import Abstaining, Filtering
 from robust_distillation.stages.results import report_figure, report_metrics
 from robust_distillation.stages.shards import Shards
 from robust_distillation.threats.evasion.ensemble import (
@@ -75,7 +70,7 @@ def main(params: Params) -> None:
     seed_everything(settings.seed)
     test = ImageSet.load(TEST)
     test = test.take(np.argsort(test.ids)[: len(test) if settings.images == "all" else settings.images])
-    target = _load(params, test.features.shape[1:])
+    target = _load(params)
     rows: dict[str, Any] = {"images": len(test)}
     sources: dict[str, Model | Victim] = {"surrogate": load_model(SURROGATE), "teacher": target.victims["teacher"]}
     if settings.extraction:
@@ -102,8 +97,8 @@ def main(params: Params) -> None:
                 transferred=transferred[epsilon],
             )
     rows |= _alone(found, attacks, settings)
-    clean, attacked = _answers(target.deployed, test, found)
-    rows |= _defence(clean, attacked, settings)
+    clean, attacked = _answers(target.defence, test, found)
+    rows |= _defence(test.labels, clean, attacked, settings)
     trade_offs = _trade_offs(clean, attacked, found)
     rows["refusal"] = {
         part: {
@@ -126,7 +121,7 @@ def main(params: Params) -> None:
     )
     report_metrics("robustness", rows)
     _write_table(test, found)
-    _draw(target.deployed, test, found, rows, attacks, flags)
+    _draw(target.defence, test, found, rows, attacks, flags)
     report_figure("robustness_distances", distance_curves(distances))
     report_figure("robustness_refusal", trade_off_curves(_labelled(trade_offs)))
     shards.clear()
@@ -137,34 +132,26 @@ class _Target:
     """What is attacked.
 
     Attributes:
-        deployed: the whole defence.
+        defence: all of it.
         victims: by name. `denied` and `deceived` are the whole defence under attackers who want no useful answer, and a
             harmful one.
     """
 
-    deployed: Deployed
+    defence: Defence
     victims: dict[str, Victim]
 
 
-def _load(params: Params, shape: tuple[int, ...]) -> _Target:
-    temperature = params.teacher.temperature
-    autoencoder = load_autoencoder(AUTOENCODER, shape)
-    deployed = Deployed(
-        autoencoder,
-        params.filter.reform,
-        Detector(autoencoder, read_record(DETECTOR, Filtering).threshold),
-        Abstention(load_model(STUDENT), **vars(read_record(ABSTENTION, Abstaining))),
-        temperature,
-    )
-    teacher = reformed_classifier(autoencoder, load_model(TEACHER), params.filter.reform)
+def _load(params: Params) -> _Target:
+    defence = Defence.load(DEFENCE)
+    teacher = reformed_classifier(defence.autoencoder, load_model(TEACHER))
     victims = {
         "undefended": Victim(load_model(UNDEFENDED)),
-        "teacher": Victim(teacher, temperature=temperature),
-        "student": Victim(deployed.classifier, temperature=temperature),
-        "denied": deployed.victim("deny"),
-        "deceived": deployed.victim("deceive"),
+        "teacher": Victim(teacher, temperature=params.teacher.temperature),
+        "student": Victim(defence.classifier, temperature=defence.temperature),
+        "denied": defence.victim("deny"),
+        "deceived": defence.victim("deceive"),
     }
-    return _Target(deployed, victims)
+    return _Target(defence, victims)
 
 
 def _extract(student: Victim, test: ImageSet, params: Params) -> tuple[Model, dict[str, float]]:
@@ -213,24 +200,24 @@ def _worst_case(standing: dict[str, Array]) -> dict[str, Any]:
     }
 
 
-def _answers(deployed: Deployed, test: ImageSet, found: Found) -> tuple[Answers, dict[tuple[str, float], Answers]]:
+def _answers(defence: Defence, test: ImageSet, found: Found) -> tuple[Answers, dict[tuple[str, float], Answers]]:
     """Return what the defence says of the clean images, and of those made against the student or all of it."""
     attacked = {
-        key: deployed.answer(verdicts.adversarial, test.labels)
-        for key, verdicts in found.items()
-        if key[0] in ("student", *ADAPTIVE)
+        key: defence.answer(verdicts.adversarial) for key, verdicts in found.items() if key[0] in ("student", *ADAPTIVE)
     }
-    return deployed.answer(test.images, test.labels), attacked
+    return defence.answer(test.images), attacked
 
 
-def _defence(clean: Answers, attacked: dict[tuple[str, float], Answers], settings: Robustness) -> dict[str, Any]:
+def _defence(
+    labels: Array, clean: Answers, attacked: dict[tuple[str, float], Answers], settings: Robustness
+) -> dict[str, Any]:
     """Return what is left of the defence, and how often an attack on it succeeds."""
     outcomes = {
-        format_epsilon(epsilon): outcome(clean, *(attacked[name, epsilon] for name in ("student", *ADAPTIVE)))
+        format_epsilon(epsilon): outcome(labels, clean, *(attacked[name, epsilon] for name in ("student", *ADAPTIVE)))
         for epsilon in sorted(settings.epsilons)
     }
     defence = {
-        "clean": float(clean.useful.mean()),
+        "clean": float(clean.useful(labels).mean()),
         "attacked_as_student": {key: float(one.as_student.mean()) for key, one in outcomes.items()},
         "attacked_adaptively": {key: float(one.adaptively.mean()) for key, one in outcomes.items()},
         **_worst_case({key: one.stands for key, one in outcomes.items()}),
@@ -329,7 +316,7 @@ def _write_table(test: ImageSet, found: Found) -> None:
 
 
 def _draw(
-    deployed: Deployed,
+    defence: Defence,
     test: ImageSet,
     found: Found,
     rows: dict[str, Any],
@@ -354,7 +341,7 @@ def _draw(
         "original": original,
         "change x10": np.clip(0.5 + 10 * (adversarial - original), 0, 1),
         "attacked": adversarial,
-        "reformed": reform(deployed.autoencoder, adversarial, deployed.how),
+        "reformed": defence.reform(adversarial),
     }
     title = f"What fooled the student at {format_epsilon(epsilons[-1])}, through the autoencoder"
     report_figure("robustness_samples", image_rows(pictures, title))

@@ -1,21 +1,25 @@
 """student: learn the teacher's soft labels at T, infer when to abstain; train the undefended model beside it."""
 
+from dataclasses import replace
+
 from robust_distillation.audit.figures import learning_curves
 from robust_distillation.classifiers.storage import load_autoencoder, load_model, save_model
-from robust_distillation.classifiers.training import evaluate, one_hot, predict_logits, train_classifier
+from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.abstention import Abstention, class_distributions, infer_threshold
+from robust_distillation.defences.defence import Defence
+from robust_distillation.defences.detectors.detector import load_detector
 from robust_distillation.defences.distillation import soft_labels
 from robust_distillation.defences.reform import reform
-from robust_distillation.files import read_record, write_json
+from robust_distillation.files import read_record
 from robust_distillation.params import Params
 from robust_distillation.paths import (
-    ABSTENTION,
     AUTOENCODER,
     CLASSES,
+    DEFENCE,
+    DETECTOR,
     FILTERED,
     POISONED,
-    STUDENT,
     TEACHER,
     TEST,
     UNDEFENDED,
@@ -27,11 +31,12 @@ from robust_distillation.stages.results import report_curve, report_figure, repo
 
 def main(params: Params) -> None:
     """Train the student; then the same architecture on the poisoned set as it came, with hard labels at T = 1."""
-    n_classes = len(read_record(CLASSES, Classes).ids)
+    classes = read_record(CLASSES, Classes)
+    n_classes = len(classes.ids)
     train, validate, test = ImageSet.load(FILTERED), ImageSet.load(VALIDATE), ImageSet.load(TEST)
     autoencoder = load_autoencoder(AUTOENCODER, test.features.shape[1:])
     teacher, how = load_model(TEACHER), params.filter.reform
-    validate_seen, test_seen = (reform(autoencoder, part.images, how) for part in (validate, test))
+    validate_seen = reform(autoencoder, validate.images, how)
     temperature = params.teacher.temperature
     student, history = train_classifier(
         train.images,
@@ -40,18 +45,26 @@ def main(params: Params) -> None:
         temperature=temperature,
         validation=(validate_seen, one_hot(validate.labels, n_classes)),
     )
-    abstention = {
-        "measure": params.abstention.measure,
-        "passes": params.abstention.passes,
-        "seed": params.abstention.seed,
-        "class_distributions": class_distributions(student, train.images, train.labels).tolist(),
-    }
-    measured = Abstention(student, **abstention)
-    threshold = infer_threshold(measured.uncertainty(validate_seen), params.abstention.coverage)
-    answered = measured.uncertainty(test_seen) <= threshold
-    correct = predict_logits(student, test_seen).argmax(axis=1) == test.labels
-    save_model(student, STUDENT)
-    write_json(ABSTENTION, abstention | {"threshold": threshold})
+    unsure = Abstention(
+        student,
+        measure=params.abstention.measure,
+        passes=params.abstention.passes,
+        seed=params.abstention.seed,
+        class_distributions=class_distributions(student, train.images, train.labels).tolist(),
+    )
+    threshold = infer_threshold(unsure.uncertainty(validate_seen), params.abstention.coverage)
+    defence = Defence(
+        student=student,
+        classes=classes,
+        temperature=temperature,
+        autoencoder=autoencoder if how == "reconstruct" else None,
+        detector=load_detector(DETECTOR, autoencoder),
+        abstention=replace(unsure, threshold=threshold),
+    )
+    defence.save(DEFENCE)
+    answers = defence.answer(test.images)
+    answered = ~answers.refused_by("abstention")
+    correct = answers.best == test.labels
 
     poisoned = ImageSet.load(POISONED)
     undefended, _ = train_classifier(

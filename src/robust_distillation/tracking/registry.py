@@ -1,19 +1,17 @@
 """Logging the deployed model and registering it as a version, and finding the version of what lies here."""
 
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import robust_distillation
 from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.errors import InputError
-from robust_distillation.files import read_record, write_json
+from robust_distillation.files import read_record
 from robust_distillation.params import Params
-from robust_distillation.paths import ABSTENTION, AUTOENCODER, CLASSES, DETECTOR, REGISTERED, STUDENT, TEST
+from robust_distillation.paths import DEFENCE, REGISTERED, TEST
 from robust_distillation.quiet import stderr_held_back
-from robust_distillation.records import Abstaining, Classes, Filtering, Registered
+from robust_distillation.records import Registered
 from robust_distillation.tracking import store
 from robust_distillation.tracking.runs import commit_tags, outcome_digest, stage_run
 from robust_distillation.tracking.summary import headline_table, log_dataset, log_summary, read_metrics
@@ -32,7 +30,7 @@ OUTPUTS = {
     "reconstruction_error": "double",
     "suspicious": "boolean",
 }
-NULLABLE = ("label", "name")
+NULLABLE = ("label", "name", "uncertainty", "reconstruction_error")
 
 
 def register(params: Params) -> Registered:
@@ -48,13 +46,7 @@ def register(params: Params) -> Registered:
     name, metrics, pipeline = params.register.name, read_metrics(), outcome_digest(STAGE, params)
     log_summary(params, metrics)
     log_dataset(params, run.info.run_id)
-    number = log_defence(
-        name,
-        student=STUDENT,
-        autoencoder=AUTOENCODER,
-        config=_config(),
-        example=ImageSet.load(TEST).features[:EXAMPLES],
-    )
+    number = log_defence(name, DEFENCE, example=ImageSet.load(TEST).features[:EXAMPLES])
     client = mlflow.MlflowClient()
     client.update_model_version(name, number, headline_table(metrics))
     client.set_model_version_tag(name, number, PIPELINE_TAG, pipeline)
@@ -106,15 +98,12 @@ def read_registered(path: Path = REGISTERED) -> Registered:
     return read_record(path, Registered, absent=absent)
 
 
-def log_defence(name: str, *, student: Path, autoencoder: Path, config: dict[str, Any], example: Array) -> str:
+def log_defence(name: str, folder: Path, *, example: Array) -> str:
     """Log the served model to the active MLflow run and register it.
 
     Args:
         name: of the registered model, which is made where it is missing.
-        student: Keras file, images to logits.
-        autoencoder: Keras file, images to reconstructions.
-        config: `classes` (`ids` and `names`, in the order of the logits), `reform`, `temperature`,
-            `threshold` (of the detector) and `abstention` (the fields of `Abstention`, the student aside).
+        folder: of the defence, as it was saved.
         example: uint8 images (N, H, W, C), logged with the model and answered once to check it.
 
     Returns:
@@ -132,27 +121,14 @@ def log_defence(name: str, *, student: Path, autoencoder: Path, config: dict[str
     )
     # MLflow would cast what comes over HTTP to uint8, 0.5 to 0; so marked, it leaves checking to the model.
     signature._is_signature_from_type_hint = True
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Path(folder) / "config.json"
-        write_json(settings, config)
-        logged = mlflow.pyfunc.log_model(
-            name="defence",
-            python_model=str(SERVING),
-            artifacts={"student": str(student), "autoencoder": str(autoencoder), "config": str(settings)},
-            code_paths=[str(Path(robust_distillation.__file__).parent)],
-            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-            signature=signature,
-            input_example=example,
-            registered_model_name=name,
-        )
+    logged = mlflow.pyfunc.log_model(
+        name="defence",
+        python_model=str(SERVING),
+        artifacts={"defence": str(folder)},
+        code_paths=[str(Path(robust_distillation.__file__).parent)],
+        pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+        signature=signature,
+        input_example=example,
+        registered_model_name=name,
+    )
     return str(logged.registered_model_version)
-
-
-def _config() -> dict[str, Any]:
-    """Return the served model's settings; a student distilled at T answers at temperature 1."""
-    return {
-        "classes": vars(read_record(CLASSES, Classes)),
-        **vars(read_record(DETECTOR, Filtering)),
-        "temperature": 1,
-        "abstention": vars(read_record(ABSTENTION, Abstaining)),
-    }

@@ -6,7 +6,6 @@ MLflow runs this file when it loads a model (models from code), so nothing of it
     mlflow models serve --model-uri models:/traffic-sign-student@staging --env-manager local --port 5001
 """
 
-import json
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,24 +17,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from robust_distillation.arrays import Array
-from robust_distillation.classifiers.storage import load_autoencoder, load_model
-from robust_distillation.classifiers.training import predict_logits
-from robust_distillation.defences.abstention import Abstention
-from robust_distillation.defences.detector import Detector
-from robust_distillation.defences.distillation import soften
-from robust_distillation.defences.reform import reform
+from robust_distillation.defences.defence import Answers, Defence
+from robust_distillation.records import Classes
 
 
-class Defence(PythonModel):
+class ServedDefence(PythonModel):  # type: ignore[misc]  # MLflow has no types
     """Reforms images, classifies them, abstains where the student is unsure, and flags suspicious ones."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the two networks and the settings that the model was logged with."""
-        self.student = load_model(Path(context.artifacts["student"]))
-        self.autoencoder = load_autoencoder(Path(context.artifacts["autoencoder"]), self.student.input_shape[1:])
-        self.config = json.loads(Path(context.artifacts["config"]).read_text())
-        self.abstention = Abstention(self.student, **self.config["abstention"])
-        self.detector = Detector(self.autoencoder, self.config["threshold"])
+        """Load the defence that was logged."""
+        self.defence = Defence.load(Path(context.artifacts["defence"]))
         self.lock = Lock()
 
     def predict(
@@ -56,26 +47,27 @@ class Defence(PythonModel):
         Raises:
             MlflowException: the input is anything else; over HTTP this is status 400.
         """
-        images = as_images(model_input, self.student.input_shape[1:]).astype(np.float32) / 255
-        with self.lock:  # Requests come in threads, and the dropout passes set the masks' seed in the shared network.
-            errors = self.detector.score(images)
-            seen = reform(self.autoencoder, images, self.config["reform"])
-            probabilities = soften(predict_logits(self.student, seen), self.config["temperature"])
-            uncertainty = self.abstention.uncertainty(seen)
-        abstained = uncertainty > self.abstention.threshold
-        classes = self.config["classes"]
-        best = probabilities.argmax(axis=1)
-        return pd.DataFrame(
-            {
-                "label": _unless(abstained, [classes["ids"][index] for index in best]),
-                "name": _unless(abstained, [classes["names"][index] for index in best]),
-                "probability": probabilities.max(axis=1).astype(np.float64),
-                "uncertainty": uncertainty.astype(np.float64),
-                "abstained": abstained,
-                "reconstruction_error": errors.astype(np.float64),
-                "suspicious": errors > self.detector.threshold,
-            }
-        )
+        images = as_images(model_input, self.defence.student.input_shape[1:]).astype(np.float32) / 255
+        with self.lock:  # Requests come in threads, which would crowd each other out of the same cores.
+            answers = self.defence.answer(images)
+        return as_table(answers, self.defence.classes)
+
+
+def as_table(answers: Answers, classes: Classes) -> pd.DataFrame:
+    """Return answers as a served model gives them, a row for each image; the score of a missing part is null."""
+    abstained = answers.refused_by("abstention")
+    unknown = np.full(len(abstained), np.nan)
+    return pd.DataFrame(
+        {
+            "label": _unless(abstained, [classes.ids[index] for index in answers.best]),
+            "name": _unless(abstained, [classes.names[index] for index in answers.best]),
+            "probability": answers.probabilities.max(axis=1).astype(np.float64),
+            "uncertainty": answers.scores.get("abstention", unknown).astype(np.float64),
+            "abstained": abstained,
+            "reconstruction_error": answers.scores.get("detector", unknown).astype(np.float64),
+            "suspicious": answers.refused_by("detector"),
+        }
+    )
 
 
 def as_images(values: Any, shape: tuple[int, int, int]) -> Array:
@@ -120,4 +112,4 @@ def _unless(abstained: Array, values: list[Any]) -> pd.Series:
     return pd.Series([None if silent else value for silent, value in zip(abstained, values, strict=True)], dtype=object)
 
 
-mlflow.models.set_model(Defence())
+mlflow.models.set_model(ServedDefence())

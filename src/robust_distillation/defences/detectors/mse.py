@@ -1,17 +1,22 @@
 """The published detector: an image is suspicious when its reconstruction error exceeds an inferred threshold."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from robust_distillation.arrays import Array
-from robust_distillation.defences.autoencoder import reconstruct
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.defences.autoencoder import reconstruct, reconstruction
+from robust_distillation.errors import InputError
+from robust_distillation.params import Filter
 
 
 @dataclass(frozen=True)
-class Detector:
+class ReconstructionError:
     """Scores images by the mean squared error between them and their reconstructions.
 
     Attributes:
@@ -22,19 +27,44 @@ class Detector:
     autoencoder: keras.Model
     threshold: float
 
-    def score(self, images: Array) -> Array:
+    @property
+    def networks(self) -> Mapping[str, keras.Model]:
+        """The autoencoder."""
+        return {"autoencoder": self.autoencoder}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Nothing but the threshold."""
+        return {}
+
+    @classmethod
+    def fit(cls, train: ImageSet, trusted: ImageSet, model: keras.Model, settings: Filter) -> Self:
+        """Infer the threshold on the trusted images; the training set is not looked at."""
+        threshold = infer_threshold(
+            model, trusted.images, start=settings.threshold_start, keep_clean=settings.keep_clean
+        )
+        return cls(model, threshold)
+
+    @classmethod
+    def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
+        """Make again what was stored."""
+        if settings:
+            raise InputError(f"detector mse has no settings besides the threshold. Received: {settings}")
+        return cls(networks["autoencoder"], threshold)
+
+    def score(self, images: Array, labels: Array | None = None) -> Array:
         """Return the reconstruction error (N,) of float32 images (N, H, W, C), a mean over pixels and channels."""
         return reconstruction_error(images, reconstruct(self.autoencoder, images))
 
     def margin(self, images: tf.Tensor) -> tf.Tensor:
         """Return log(score / threshold) (N,) of images (N, H, W, C), differentiably: above 0 they are suspicious."""
-        errors = tf.reduce_mean(tf.square(images - self.autoencoder(images)), axis=(1, 2, 3))
+        errors = tf.reduce_mean(tf.square(images - reconstruction(self.autoencoder, images)), axis=(1, 2, 3))
         return tf.math.log(tf.maximum(errors, 1e-12) / self.threshold)
 
 
 def reconstruction_error(images: Array, reconstructions: Array) -> Array:
     """Return the mean squared difference (N,) of two batches (N, H, W, C)."""
-    return np.square(images - reconstructions).mean(axis=(1, 2, 3))
+    return np.asarray(np.square(images - reconstructions).mean(axis=(1, 2, 3)))
 
 
 def infer_threshold(autoencoder: keras.Model, clean: Array, *, start: float, keep_clean: float) -> float:
@@ -54,26 +84,3 @@ def infer_threshold(autoencoder: keras.Model, clean: Array, *, start: float, kee
     outlier = OutlierAE(threshold=start, ae=autoencoder, data_type="image")
     outlier.infer_threshold(clean, outlier_type="instance", threshold_perc=100 * keep_clean)
     return float(outlier.threshold)
-
-
-def track_groups(tracks: Array) -> Array:
-    """Return which rows (N,) belong together: those of one track; a row without a track (-1) stands for itself."""
-    return np.where(tracks < 0, -1 - np.arange(len(tracks)), tracks)
-
-
-def split_by_track(tracks: Array, share: float, seed: int) -> tuple[Array, Array]:
-    """Split rows in two so that no group of `track_groups` is on both sides.
-
-    Args:
-        tracks: integers (N,).
-        share: of the groups, for the first side; at least one group goes to each side.
-        seed: of the draw.
-
-    Returns:
-        Row indices of the first and of the second side, ascending.
-    """
-    groups = track_groups(tracks)
-    shuffled = np.random.default_rng(seed).permutation(np.unique(groups))
-    first = shuffled[: int(np.clip(round(share * len(shuffled)), 1, len(shuffled) - 1))]
-    chosen = np.isin(groups, first)
-    return np.flatnonzero(chosen), np.flatnonzero(~chosen)

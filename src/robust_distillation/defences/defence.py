@@ -1,0 +1,213 @@
+"""The whole defence behind one answer: what is saved, attacked and served is this."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, reduce
+from pathlib import Path
+from typing import Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from robust_distillation.arrays import Array
+from robust_distillation.classifiers.storage import load_autoencoder, load_model, save_model
+from robust_distillation.classifiers.training import predict_logits
+from robust_distillation.defences.abstention import Abstention
+from robust_distillation.defences.autoencoder import reconstruct, reconstruction
+from robust_distillation.defences.detectors.detector import Detector, margin, record_of, restore
+from robust_distillation.defences.distillation import soften
+from robust_distillation.defences.reform import reformed_classifier
+from robust_distillation.errors import InputError
+from robust_distillation.files import AGAIN, read_record, replacing, write_json
+from robust_distillation.records import Abstaining, Classes, Composition
+from robust_distillation.threats.evasion.victim import Goal, Victim
+
+COMPOSITION = "defence.json"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a defence says about images.
+
+    Attributes:
+        logits: float32 (N, K), of the student.
+        scores: by part that may refuse an image, `detector` or `abstention`, what it gives each image (N,).
+        thresholds: by part; an image with a score above it is refused.
+    """
+
+    logits: Array
+    scores: Mapping[str, Array] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def probabilities(self) -> Array:
+        """Of each class, float32 (N, K), at temperature 1."""
+        return soften(self.logits, 1.0)
+
+    @cached_property
+    def best(self) -> Array:
+        """The most probable class (N,), an index into the defence's classes."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def excess(self) -> dict[str, Array]:
+        """By part, its score less its threshold (N,): above 0 it refuses."""
+        return {part: scores - self.thresholds[part] for part, scores in self.scores.items()}
+
+    def refused_by(self, part: str) -> Array:
+        """Return booleans (N,): which images a part refuses; none where the defence lacks it."""
+        if part not in self.scores:
+            return np.zeros(len(self.logits), bool)
+        return self.scores[part] > self.thresholds[part]
+
+    @property
+    def passed(self) -> Array:
+        """Booleans (N,): answered and unflagged."""
+        return ~(self.refused_by("detector") | self.refused_by("abstention"))
+
+    def useful(self, labels: Array) -> Array:
+        """Return booleans (N,): answered, unflagged, and as the labels (N,) have it."""
+        return self.passed & (self.best == labels)
+
+    def harmful(self, labels: Array) -> Array:
+        """Return booleans (N,): answered, unflagged, and not as the labels (N,) have it."""
+        return self.passed & (self.best != labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defence:
+    """A student and what stands around it; every part but the student may be missing.
+
+    Attributes:
+        student: float32 images (N, H, W, C) in [0, 1] to logits (N, K).
+        classes: of the labels, in the order of the logits.
+        temperature: of the student's distillation, by which attackers divide its logits; answers are at 1.
+        autoencoder: reforms images before the student sees them; None leaves them as they are.
+        detector: flags images as they come; None flags none.
+        abstention: of this student, on what it sees; None answers every image.
+    """
+
+    student: keras.Model
+    classes: Classes
+    temperature: float = 1.0
+    autoencoder: keras.Model | None = None
+    detector: Detector | None = None
+    abstention: Abstention | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not belong together."""
+        networks = self._networks
+        for part in (self.detector, self.abstention):
+            for name, network in ({} if part is None else part.networks).items():
+                if networks[name] is not network:
+                    raise InputError(f"{type(part).__name__}: its {name} is another network than the defence's")
+        if self.student.output_shape[-1] != len(self.classes.ids):
+            raise InputError(
+                f"classes must be those of the student, {self.student.output_shape[-1]}. "
+                f"Received: {len(self.classes.ids)}"
+            )
+
+    @property
+    def _networks(self) -> dict[str, keras.Model]:
+        """All networks by name, those of the defence itself before those of its parts."""
+        found: dict[str, keras.Model] = {}
+        for part in (self.detector, self.abstention):
+            found |= {} if part is None else part.networks
+        if self.autoencoder is not None:
+            found["autoencoder"] = self.autoencoder
+        return found | {"student": self.student}
+
+    @cached_property
+    def classifier(self) -> keras.Model:
+        """The student behind the reform, images to logits."""
+        return reformed_classifier(self.autoencoder, self.student)
+
+    def reform(self, images: Array) -> Array:
+        """Return what the student sees of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
+        return images if self.autoencoder is None else reconstruct(self.autoencoder, images)
+
+    def answer(self, images: Array) -> Answers:
+        """Answer float32 images (N, H, W, C) in [0, 1]."""
+        seen = self.reform(images)
+        scores, thresholds = {}, {}
+        if self.detector is not None:
+            scores["detector"], thresholds["detector"] = self.detector.score(images), self.detector.threshold
+        if self.abstention is not None:
+            scores["abstention"] = self.abstention.uncertainty(seen)
+            thresholds["abstention"] = self.abstention.threshold
+        return Answers(predict_logits(self.student, seen), scores, thresholds)
+
+    def victim(self, goal: Goal | None = None) -> Victim:
+        """Return all of it as an attacker holds it who knows everything, the dropout masks that are deployed included.
+
+        Args:
+            goal: `deny` any useful answer, or `deceive` by a harmful one; None for `deceive`.
+
+        Raises:
+            InputError: a goal for a defence without detector and abstention, which refuses nothing.
+        """
+
+        def seen(images: tf.Tensor) -> tf.Tensor:
+            return images if self.autoencoder is None else reconstruction(self.autoencoder, images)
+
+        def classify(images: tf.Tensor) -> tf.Tensor:
+            return self.student(seen(images))
+
+        def refusal(images: tf.Tensor) -> tf.Tensor:
+            margins = []
+            if self.detector is not None:
+                margins.append(margin(self.detector, images))
+            if self.abstention is not None:
+                margins.append(self.abstention.margin(seen(images), self.temperature))
+            return reduce(tf.maximum, margins)
+
+        refuses = self.detector is not None or self.abstention is not None
+        return Victim(classify, temperature=self.temperature, refusal=refusal if refuses else None, goal=goal)
+
+    def save(self, folder: Path) -> None:
+        """Write the networks as Keras files, and defence.json, into a folder, which is replaced as a whole."""
+        networks = self._networks
+        detector, abstention = self.detector, self.abstention
+        composition = Composition(
+            classes=self.classes,
+            temperature=self.temperature,
+            reform="none" if self.autoencoder is None else "reconstruct",
+            detector=None if detector is None else record_of(detector),
+            abstention=None if abstention is None else Abstaining(**abstention.settings),
+            networks=list(networks),
+        )
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            for name, network in networks.items():
+                save_model(network, temporary / f"{name}.keras")
+            write_json(temporary / COMPOSITION, asdict(composition))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; Keras files in safe mode, which runs no code from them.
+
+        Raises:
+            InputError: a file is missing, damaged or of something else.
+        """
+        path = folder / COMPOSITION
+        stored = read_record(path, Composition)
+        student = load_model(folder / "student.keras")
+        networks = {"student": student}
+        for name in set(stored.networks) - {"student"}:
+            file = folder / f"{name}.keras"
+            is_autoencoder = name == "autoencoder"
+            networks[name] = load_autoencoder(file, student.input_shape[1:]) if is_autoencoder else load_model(file)
+        try:
+            return cls(
+                student=student,
+                classes=stored.classes,
+                temperature=stored.temperature,
+                autoencoder=networks["autoencoder"] if stored.reform == "reconstruct" else None,
+                detector=None if stored.detector is None else restore(stored.detector, networks),
+                abstention=None if stored.abstention is None else Abstention(student, **vars(stored.abstention)),
+            )
+        except KeyError as error:
+            raise InputError(f"{path}: networks: lists no {error.args[0]}; {AGAIN} again") from None
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None

@@ -1,0 +1,12 @@
+"""Detectors: what tells suspicious images from clean ones, by name."""
+
+from typing import TYPE_CHECKING
+
+from robust_distillation.registry import Registry
+
+if TYPE_CHECKING:
+    from robust_distillation.defences.detectors.detector import Detector
+
+DETECTORS: "Registry[type[Detector]]" = Registry(
+    "detector", {"mse": "robust_distillation.defences.detectors.mse:ReconstructionError"}
+)

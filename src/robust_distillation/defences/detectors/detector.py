@@ -1,0 +1,120 @@
+"""What a detector offers, to the filter of the training set and to what is deployed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import keras
+import tensorflow as tf
+
+from robust_distillation.arrays import Array
+from robust_distillation.classifiers.storage import load_model, save_model
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.defences.detectors import DETECTORS
+from robust_distillation.errors import InputError
+from robust_distillation.files import AGAIN, read_record, replacing, write_json
+from robust_distillation.params import Filter
+from robust_distillation.records import Detecting
+from robust_distillation.threats.evasion.victim import bpda
+
+SMALLEST = 1e-12
+RECORD = "detector.json"
+
+
+class Detector(Protocol):
+    """Scores images; what scores above the threshold is suspicious.
+
+    A detector may also offer `margin(images)`: log(score / threshold) (N,) of a tensor (N, H, W, C), differentiably,
+    for attackers that adapt to it.
+    """
+
+    @property
+    def threshold(self) -> float:
+        """The score above which an image is suspicious."""
+
+    @property
+    def networks(self) -> Mapping[str, keras.Model]:
+        """What it needs as Keras files, by name (letters, digits, _); `autoencoder` is the one that `fit` was given."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What else `restore` needs, as JSON."""
+
+    @classmethod
+    def fit(cls, train: ImageSet, trusted: ImageSet, model: keras.Model, settings: Filter) -> Self:
+        """Make one that keeps `settings.keep_clean` of clean images.
+
+        Args:
+            train: the training set as it came, poisoned or not.
+            trusted: clean images that the autoencoder was not trained on.
+            model: the autoencoder.
+            settings: the params of the filter.
+        """
+
+    @classmethod
+    def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
+        """Make again what was stored.
+
+        Raises:
+            KeyError: a network is missing.
+            InputError: a setting is missing or wrong.
+        """
+
+    def score(self, images: Array, labels: Array | None = None) -> Array:
+        """Return scores (N,) of float32 images (N, H, W, C) in [0, 1]; labels (N,) where they are known."""
+
+
+def margin(detector: Detector, images: tf.Tensor) -> tf.Tensor:
+    """Return log(score / threshold) (N,) of images (N, H, W, C): above 0 they are suspicious.
+
+    Where a detector offers no `margin` of its own, its scores have no slope that an attacker could follow.
+    """
+    own = getattr(detector, "margin", None)
+    if own is not None:
+        return own(images)
+
+    def score(images: tf.Tensor) -> tf.Tensor:
+        return tf.numpy_function(lambda batch: detector.score(batch).astype("float32"), [images], tf.float32)
+
+    flat = bpda(score, lambda images: 0 * tf.reduce_sum(images, axis=(1, 2, 3)))
+    return tf.math.log(tf.maximum(flat(images), SMALLEST) / max(detector.threshold, SMALLEST))
+
+
+def record_of(detector: Detector) -> Detecting:
+    """Return what is stored of a detector besides its networks."""
+    name = DETECTORS.name_of(type(detector))
+    return Detecting(name=name, threshold=detector.threshold, settings=detector.settings)
+
+
+def restore(stored: Detecting, networks: Mapping[str, keras.Model]) -> Detector:
+    """Make a detector again of what was stored and its networks.
+
+    Raises:
+        KeyError: a network is missing.
+        InputError: there is no such detector, or a setting is missing or wrong.
+    """
+    return DETECTORS[stored.name].restore(stored.threshold, stored.settings, networks)
+
+
+def save_detector(detector: Detector, folder: Path) -> None:
+    """Write detector.json and the networks, the autoencoder aside, into a folder, which is replaced as a whole."""
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        for name, network in detector.networks.items():
+            if name != "autoencoder":
+                save_model(network, temporary / f"{name}.keras")
+        write_json(temporary / RECORD, asdict(record_of(detector)))
+
+
+def load_detector(folder: Path, autoencoder: keras.Model) -> Detector:
+    """Read what `save_detector` wrote, and join it with the autoencoder.
+
+    Raises:
+        InputError: a file is missing, damaged or of something else.
+    """
+    networks = {file.stem: load_model(file) for file in sorted(folder.glob("*.keras"))}
+    try:
+        return restore(read_record(folder / RECORD, Detecting), networks | {"autoencoder": autoencoder})
+    except KeyError as error:
+        raise InputError(f"{folder / str(error.args[0])}.keras: not found; {AGAIN}") from None

@@ -1,0 +1,157 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from robust_distillation.classifiers.storage import save_model
+from robust_distillation.defences.abstention import Abstention
+from robust_distillation.defences.defence import COMPOSITION, Answers, Defence
+from robust_distillation.defences.detectors.mse import ReconstructionError
+from robust_distillation.errors import InputError
+from robust_distillation.records import Classes
+from robust_distillation.threats.evasion.sign import PGD
+
+CLASSES = Classes(ids=[1, 2, 14, 33], names=["a", "b", "stop", "right"])
+
+
+def test_answers_are_useful_harmful_or_neither():
+    logits = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32)
+    scores = {"detector": np.array([0, -1, 0, 0.1]), "abstention": np.array([-1, 0.2, 0, -1])}
+    found, labels = Answers(logits, scores, {"detector": 0, "abstention": 0}), np.zeros(4, int)
+    np.testing.assert_array_equal(found.useful(labels), [True, False, False, False])
+    np.testing.assert_array_equal(found.harmful(labels), [False, False, True, False])
+
+
+EPSILON = 0.2
+ATTACK = PGD(steps=40, early_stop=True)
+
+
+@pytest.fixture(scope="module")
+def defence(problem):
+    """The problem's model behind a blur; each part stops half of what is made to fool the student alone."""
+    image = keras.Input(problem.images.shape[1:])
+    blur = keras.Model(image, layers.AveragePooling2D(2, strides=1, padding="same")(image))
+    alone = keras.Model(image, problem.model(blur(image)))
+    adversarial = ATTACK(alone, problem.images, problem.labels, epsilon=EPSILON)
+    settings = {"measure": "passes", "passes": 8, "seed": 3, "class_distributions": np.eye(4).tolist()}
+    uncertainty = Abstention(problem.model, **settings).uncertainty(blur.predict(adversarial, verbose=0))
+    return Defence(
+        student=problem.model,
+        classes=CLASSES,
+        autoencoder=blur,
+        detector=ReconstructionError(blur, float(np.median(ReconstructionError(blur, 0).score(adversarial)))),
+        abstention=Abstention(problem.model, **settings, threshold=float(np.median(uncertainty))),
+    )
+
+
+def test_it_passes_what_no_part_refuses(problem, defence):
+    adversarial = ATTACK(defence.classifier, problem.images, problem.labels, epsilon=EPSILON)
+    flagged = defence.detector.score(adversarial) > defence.detector.threshold
+    blurred = defence.autoencoder.predict(adversarial, verbose=0)
+    unsure = defence.abstention.uncertainty(blurred) > defence.abstention.threshold
+    passed = defence.answer(adversarial).passed
+    np.testing.assert_array_equal(passed, ~flagged & ~unsure)
+    assert {flagged.mean(), unsure.mean()} == {0.5}
+    assert defence.answer(problem.images).useful(problem.labels).all()
+
+
+def test_who_attacks_all_of_it_passes_what_stops_an_attack_on_the_student(problem, defence):
+    def harmful(victim):
+        adversarial = ATTACK(victim, problem.images, problem.labels, epsilon=EPSILON)
+        return defence.answer(adversarial).harmful(problem.labels).mean()
+
+    assert harmful(defence.victim("deceive")) > harmful(defence.classifier) + 0.1
+
+
+def test_the_attacker_judges_as_what_is_deployed_does(problem, defence):
+    adversarial = ATTACK(defence.victim("deceive"), problem.images, problem.labels, epsilon=EPSILON)
+    harmed = defence.answer(adversarial).harmful(problem.labels)
+    np.testing.assert_array_equal(defence.victim("deceive").fooled(adversarial, problem.labels), harmed)
+
+
+def test_denial_leaves_no_more_useful_answers_than_an_attack_on_the_student(problem, defence):
+    def useful(victim):
+        adversarial = ATTACK(victim, problem.images, problem.labels, epsilon=EPSILON)
+        return defence.answer(adversarial).useful(problem.labels).mean()
+
+    assert useful(defence.victim("deny")) <= useful(defence.classifier)
+
+
+def same(first, second):
+    np.testing.assert_array_equal(first.logits, second.logits)
+    assert first.scores.keys() == second.scores.keys()
+    for part, scores in first.scores.items():
+        np.testing.assert_array_equal(scores, second.scores[part])
+    assert first.thresholds == second.thresholds
+
+
+PARTS = [(), ("autoencoder",), ("detector",), ("abstention",), ("autoencoder", "detector", "abstention")]
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=["student alone", "reform", "detector", "abstention", "all"])
+def test_what_is_loaded_answers_and_is_attacked_as_what_was_saved(problem, defence, parts, tmp_path):
+    given = {part: getattr(defence, part) for part in parts}
+    made = Defence(student=defence.student, classes=CLASSES, temperature=3.0, **given)
+    made.save(tmp_path / "defence")
+    loaded = Defence.load(tmp_path / "defence")
+    same(loaded.answer(problem.images), made.answer(problem.images))
+    assert loaded.classes == CLASSES
+    goal = "deny" if {"detector", "abstention"} & set(parts) else None
+    logits = (one.victim(goal).predict_logits(problem.images, problem.labels) for one in (loaded, made))
+    np.testing.assert_array_equal(*logits)
+    assert all((getattr(loaded, part) is None) == (part not in parts) for part in PARTS[-1])
+
+
+def test_the_same_defence_is_saved_as_the_same_bytes(defence, tmp_path):
+    for name in ("first", "second"):
+        defence.save(tmp_path / name)
+    files = sorted(file.name for file in (tmp_path / "first").iterdir())
+    assert files == ["autoencoder.keras", "defence.json", "student.keras"]
+    assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in files)
+
+
+def test_a_defence_that_refuses_nothing_has_no_attacker_who_wants_a_refusal(problem):
+    alone = Defence(student=problem.model, classes=CLASSES)
+    assert alone.answer(problem.images).passed.all()
+    with pytest.raises(InputError, match="a goal is for a defence that may refuse"):
+        alone.victim("deny")
+
+
+def test_parts_of_other_networks_are_refused(problem, defence):
+    other = keras.models.clone_model(problem.model)
+    with pytest.raises(InputError, match="Abstention: its student is another network than the defence's"):
+        Defence(student=other, classes=CLASSES, abstention=defence.abstention)
+    with pytest.raises(InputError, match="ReconstructionError: its autoencoder is another network"):
+        Defence(student=problem.model, classes=CLASSES, autoencoder=other, detector=defence.detector)
+    with pytest.raises(InputError, match=r"classes must be those of the student, 4\. Received: 1"):
+        Defence(student=problem.model, classes=Classes(ids=[1], names=["a"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"temperature": 0}, "temperature: .*Received: 0"),
+        ({"networks": ["student"]}, "networks: lists no autoencoder"),
+        ({"detector": {"name": "mse", "threshold": 0.1, "settings": {"width": 3}}}, "detector mse has no settings"),
+        ({"detector": {"name": "sniff", "threshold": 0.1, "settings": {}}}, "detector must be one of mse.*'sniff'"),
+        ({"classes": {"ids": [1], "names": ["a"]}}, "classes must be those of the student"),
+    ],
+)
+def test_a_damaged_composition_is_named(defence, tmp_path, change, said):
+    defence.save(tmp_path)
+    path = tmp_path / COMPOSITION
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=rf"defence\.json: {said}"):
+        Defence.load(tmp_path)
+
+
+def test_missing_and_swapped_networks_are_named(defence, tmp_path):
+    defence.save(tmp_path)
+    save_model(defence.student, tmp_path / "autoencoder.keras")
+    with pytest.raises(InputError, match=r"autoencoder\.keras: no autoencoder of"):
+        Defence.load(tmp_path)
+    (tmp_path / "student.keras").unlink()
+    with pytest.raises(InputError, match=r"student\.keras: not found"):
+        Defence.load(tmp_path)
