@@ -31,6 +31,7 @@ UV_NAMES = {
     "cert": "SSL_CERT_FILE",
     "proxy": "ALL_PROXY",
 }
+DOCS = ["sphinx-build", "--fail-on-warning", "--fresh-env", "--quiet", "docs", os.path.join("build", "docs")]
 LISTED = re.compile(rb" (\x1b\[[0-9;]*m)*[-+~]")
 
 
@@ -189,8 +190,8 @@ def run():
 
 
 def test():
-    """Run the linters and then, whatever they say, the tests."""
-    commands = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["pytest"])
+    """Run the linters, build the documentation and then, whatever they say, run the tests."""
+    commands = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], DOCS, ["pytest"])
     statuses = [subprocess.call(command) for command in commands]
     return next((status for status in reversed(statuses) if status != 0), 0)
 
