@@ -6,11 +6,11 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from robust_distillation.auditing.table import accuracies, share
 from robust_distillation.files import read_json
 from robust_distillation.params import Params
 from robust_distillation.paths import METRICS, VERDICT
 
-ATTACKED = ("undefended", "teacher", "student", "defence")
 PLACES = {
     "figures, data checks": "reports/figures, reports/data_docs/index.html",
     "all metrics": "dvc metrics show",
@@ -33,7 +33,7 @@ def overview(params: Params) -> Group:
         _table(
             "Results", {"images": ", ".join(f"{name} {size}" for name, size in sizes.items()), **_findings(metrics)}
         ),
-        _accuracies(metrics["robustness"]),
+        accuracies(metrics["robustness"]),
         _table(None, {**_shortfalls(sizes, params), **PLACES}),
     )
 
@@ -45,27 +45,12 @@ def _findings(metrics: Mapping[str, Any]) -> dict[str, str]:
         "poison": f"{poison['poisoned']} of {poison['of']} training images",
         "autoencoder": f"MSE {metrics['autoencoder']['mse_clean']:.5f} on clean, "
         f"{metrics['autoencoder']['mse_adversarial']:.5f} on attacked test images",
-        "filter": f"threshold {kept['threshold']:.5f}, AUROC {_number(audit['auroc'])}; "
-        f"discarded {kept['discarded']} (precision {_number(audit['precision'])}, recall {_number(audit['recall'])})",
-        "teacher": f"accuracy {_number(metrics['teacher']['accuracy'])}",
-        "student": f"accuracy {_number(student['accuracy'])}; answers {_number(student['coverage'])}, "
-        f"{_number(student['accuracy_when_answering'])} of them right",
+        "filter": f"threshold {kept['threshold']:.5f}, AUROC {share(audit['auroc'])}; "
+        f"discarded {kept['discarded']} (precision {share(audit['precision'])}, recall {share(audit['recall'])})",
+        "teacher": f"accuracy {share(metrics['teacher']['accuracy'])}",
+        "student": f"accuracy {share(student['accuracy'])}; answers {share(student['coverage'])}, "
+        f"{share(student['accuracy_when_answering'])} of them right",
     }
-
-
-def _accuracies(robustness: Mapping[str, Any]) -> Table:
-    """Return what stands, a row for each victim."""
-    epsilons = list(robustness["attack_success"])
-    table = Table("worst case over attacks", "clean", *epsilons, title=f"{robustness['images']} images under attack")
-    for name in ATTACKED:
-        worst = robustness[name]["worst_case"]
-        shares = (robustness[name]["clean"], *(worst[epsilon] for epsilon in epsilons))
-        table.add_row(name, *map(_number, shares), end_section=name == ATTACKED[-1])
-    success = robustness["attack_success"]
-    table.add_row("harmed by an attack", "", *(_number(success[epsilon]) for epsilon in epsilons))
-    raised = [name for name, value in robustness["flags"].items() if value]
-    table.caption = f"cannot be trusted: {', '.join(raised)}" if raised else "no reliability flag is raised"
-    return table
 
 
 def _shortfalls(sizes: Mapping[str, int], params: Params) -> dict[str, str]:
@@ -83,7 +68,3 @@ def _table(title: str | None, rows: Mapping[str, str]) -> Table:
     for row in rows.items():
         table.add_row(*row)
     return table
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2f}"

@@ -36,9 +36,9 @@ def parse_fraction(value: Any) -> Any:
 
 
 def format_epsilon(epsilon: float) -> str:
-    """Write an epsilon as people do: `8/255` where it is a whole number of grey levels, else a decimal."""
+    """Write an epsilon as people do: `8/255` where it is a whole number of grey levels up to 255, else a decimal."""
     levels = round(epsilon * 255)
-    return f"{levels}/255" if abs(levels / 255 - epsilon) < 1e-9 else f"{epsilon:g}"
+    return f"{levels}/255" if levels <= 255 and abs(levels / 255 - epsilon) < 1e-9 else f"{epsilon:g}"
 
 
 def _check_epsilon(value: float) -> float:

@@ -123,6 +123,11 @@ class Defence:
         """The student behind the reform, images to logits."""
         return reformed_classifier(self.autoencoder, self.student)
 
+    @property
+    def refuses(self) -> bool:
+        """Whether there is a part that may refuse an image."""
+        return self.detector is not None or self.abstention is not None
+
     def reform(self, images: Array) -> Array:
         """Return what the student sees of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
         return images if self.autoencoder is None else reconstruct(self.autoencoder, images)
@@ -162,8 +167,7 @@ class Defence:
                 margins.append(self.abstention.margin(seen(images), self.temperature))
             return reduce(tf.maximum, margins)
 
-        refuses = self.detector is not None or self.abstention is not None
-        return Victim(classify, temperature=self.temperature, refusal=refusal if refuses else None, goal=goal)
+        return Victim(classify, temperature=self.temperature, refusal=refusal if self.refuses else None, goal=goal)
 
     def save(self, folder: Path) -> None:
         """Write the networks as Keras files, and defence.json, into a folder, which is replaced as a whole."""

@@ -3,7 +3,7 @@
 import numpy as np
 from tqdm.keras import TqdmCallback
 
-from robust_distillation.audit.figures import image_rows, learning_curves
+from robust_distillation.auditing.figures import image_rows, learning_curves
 from robust_distillation.classifiers.storage import load_model, save_model
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import (

@@ -4,8 +4,8 @@ import csv
 
 import numpy as np
 
-from robust_distillation.audit.figures import roc_figure, score_histogram
-from robust_distillation.audit.filtering import audit_filter, roc
+from robust_distillation.auditing.figures import roc_figure, score_histogram
+from robust_distillation.auditing.filtering import audit_filter, roc
 from robust_distillation.dataset.pickles import load_pickle
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_record

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from robust_distillation.audit.figures import image_rows
+from robust_distillation.auditing.figures import image_rows
 from robust_distillation.classifiers.storage import load_model
 from robust_distillation.classifiers.training import evaluate, seed_everything
 from robust_distillation.dataset.pickles import ImageSet, save_pickle

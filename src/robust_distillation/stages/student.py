@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from robust_distillation.audit.figures import learning_curves
+from robust_distillation.auditing.figures import learning_curves
 from robust_distillation.classifiers.storage import load_autoencoder, load_model, save_model
 from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet

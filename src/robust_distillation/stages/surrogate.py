@@ -1,6 +1,6 @@
 """surrogate: the attacker trains a model of its own, of another architecture and seed than the defender's."""
 
-from robust_distillation.audit.figures import learning_curves
+from robust_distillation.auditing.figures import learning_curves
 from robust_distillation.classifiers.storage import save_model
 from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet

@@ -1,6 +1,6 @@
 """teacher: train at softmax temperature T on the filtered set."""
 
-from robust_distillation.audit.figures import learning_curves
+from robust_distillation.auditing.figures import learning_curves
 from robust_distillation.classifiers.storage import load_autoencoder, save_model
 from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet

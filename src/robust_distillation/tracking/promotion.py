@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from robust_distillation.audit.flags import MEANINGS
+from robust_distillation.auditing.flags import MEANINGS
 from robust_distillation.errors import InputError
 from robust_distillation.params import Params, Promotion, format_epsilon
 from robust_distillation.tracking import store
@@ -253,13 +253,17 @@ def _refusals(metrics: dict[str, float], promotion: Promotion) -> list[str]:
     ]
     flags = {name.removeprefix(FLAGS): value for name, value in metrics.items() if name.startswith(FLAGS)}
     refusals += [
-        f"{FLAGS}{name} is raised, so robust accuracy cannot be trusted ({MEANINGS.get(name, 'a check of other code')})"
+        f"{FLAGS}{name} is raised, so robust accuracy cannot be trusted ({_meaning(name)})"
         for name, value in flags.items()
         if value
     ]
     if not flags:
         refusals.append(f"{FLAGS}* are missing")
     return refusals
+
+
+def _meaning(flag: str) -> str:
+    return MEANINGS.get(flag.removeprefix("defence."), "a check of other code")
 
 
 def _version(client: "MlflowClient", name: str, version: int | None) -> "ModelVersion":

@@ -1,6 +1,6 @@
 import numpy as np
 
-from robust_distillation.audit.outcome import outcome
+from robust_distillation.auditing.outcome import outcome
 from robust_distillation.defences.defence import Answers
 
 LABELS = np.zeros(4, np.int64)

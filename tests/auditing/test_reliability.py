@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from robust_distillation.audit.reliability import Known, reliability_flags
+from robust_distillation.auditing.reliability import Known, reliability_flags
 from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.defences.distillation import soft_labels
 from robust_distillation.errors import InputError

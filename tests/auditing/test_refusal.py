@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robust_distillation.audit.refusal import trade_off
+from robust_distillation.auditing.refusal import trade_off
 
 
 def test_the_deployed_point_lies_on_the_curve():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robust_distillation.audit.filtering import audit_filter
+from robust_distillation.auditing.filtering import audit_filter
 
 KINDS = np.array(["", "", "", "fgsm", "fgsm", "i_fgsm"])
 EPSILONS = np.array([0, 0, 0, 0.01, 0.02, 0.01])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from robust_distillation.audit.distances import nearest_distances, summary
+from robust_distillation.auditing.distances import nearest_distances, summary
 from robust_distillation.threats.evasion.victim import Victim
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from robust_distillation.arrays import Array
-from robust_distillation.audit.filtering import roc
+from robust_distillation.auditing.filtering import roc
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ After Carlini et al. 2019, *On Evaluating Adversarial Robustness*, and the check
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import tensorflow as tf
 
 from robust_distillation.arrays import Array
-from robust_distillation.audit.flags import Flag
+from robust_distillation.auditing.flags import Flag
 from robust_distillation.errors import InputError
 from robust_distillation.progress import Bar
 from robust_distillation.threats.evasion.apgd import APGD, APGDT
@@ -18,7 +18,7 @@ from robust_distillation.threats.evasion.attack import Attack
 from robust_distillation.threats.evasion.ensemble import STANDS, Ensemble, Verdicts
 from robust_distillation.threats.evasion.fab import FABT
 from robust_distillation.threats.evasion.losses import cross_entropy
-from robust_distillation.threats.evasion.norms import length
+from robust_distillation.threats.evasion.norms import Norm, length
 from robust_distillation.threats.evasion.sign import FGSM, IFGSM, MIFGSM, PGD
 from robust_distillation.threats.evasion.square import Square
 from robust_distillation.threats.evasion.victim import Victim, looks_like_softmax
@@ -41,11 +41,13 @@ class Known:
         attacks: of the evaluation, by name.
         verdicts: by epsilon.
         transferred: the images as attacked on other models, by epsilon; float32 (N, H, W, C) each.
+        candidates: names, in the verdicts, of images that were tried before the attacks.
     """
 
     attacks: Mapping[str, Attack] = field(default_factory=dict)
     verdicts: Mapping[float, Verdicts] = field(default_factory=dict)
     transferred: Mapping[float, Sequence[Array]] = field(default_factory=dict)
+    candidates: Sequence[str] = ()
 
 
 def reliability_flags(
@@ -57,12 +59,13 @@ def reliability_flags(
     steps: int,
     queries: int,
     seed: int,
+    norm: Norm = "linf",
     known: Known | None = None,
     tolerance: float = 0.03,
     zero_share: float = 0.05,
     large_epsilon: float = 0.5,
 ) -> dict[str, Flag]:
-    """Check a model's gradients and the attack's budget in the L-infinity norm.
+    """Check a model's gradients and the attack's budget.
 
     What is known to fall, or to stand, is not attacked again. The rest meets I-FGSM, with cross-entropy and with the
     margin. Black-box queries are spent on what the iterative attacks leave, from the largest ball to the smallest: an
@@ -76,10 +79,11 @@ def reliability_flags(
         steps: of the iterative attacks whose budget is checked.
         queries: of the black-box attack.
         seed: of random draws.
+        norm: of the balls.
         known: about these images; without images made on other models that check is skipped.
         tolerance: the gain above which a flag is raised; never less than three images.
         zero_share: the share of images without a gradient above which a flag is raised.
-        large_epsilon: a radius at which nothing should stand; at 0.5 every image can be made grey.
+        large_epsilon: the change of every pixel with which nothing should stand; at 0.5 every image can be made grey.
 
     Raises:
         InputError: there are no images.
@@ -87,25 +91,27 @@ def reliability_flags(
     if not len(images):
         raise InputError(f"reliability flags need at least one image. Received: shape {images.shape}")
     checks = _Checks(victim, images, labels, known or Known())
+    iterative, longer = _iterative(steps, norm), _iterative(2 * steps, norm)
+    largest = large_epsilon * (1 if norm == "linf" else float(np.prod(images.shape[1:])) ** 0.5)
     right = ~victim.fooled(images, labels)
     stands = {}
     withstood = np.zeros_like(right)
     gains: dict[str, list[float]] = {name: [] for name in GAINS}
     for epsilon in Bar(sorted(epsilons, reverse=True), desc="reliability flags", unit="epsilon"):
-        iterated = checks.fell(right, epsilon, ITERATIVE, _iterative(steps))
+        iterated = checks.fell(right, epsilon, ITERATIVE, iterative)
         stands[epsilon] = right & ~iterated
-        single = checks.fell(right, epsilon, (FGSM,), [FGSM()])
+        single = checks.fell(right, epsilon, (FGSM,), [FGSM(norm=norm)])
         gains["single_step_beats_iterative"].append(single.mean() - iterated.mean())
         asked = stands[epsilon] & ~withstood
-        square = checks.fell(asked, epsilon, (Square,), [Square(queries=queries, seed=seed)])
+        square = checks.fell(asked, epsilon, (Square,), [Square(norm=norm, queries=queries, seed=seed)])
         withstood |= asked & ~square
         gains["black_box_beats_white_box"].append(square.mean())
-        gains["more_steps_gain"].append(checks.attacked(stands[epsilon], epsilon, _iterative(2 * steps)).mean())
+        gains["more_steps_gain"].append(checks.attacked(stands[epsilon], epsilon, longer).mean())
         if epsilon in checks.known.transferred:
             gains["transfer_beats_white_box"].append(checks.transferred(stands[epsilon], epsilon).mean())
     # What falls in a small ball falls in the large one that holds it.
-    open_ = np.logical_and.reduce([right, *(rows for epsilon, rows in stands.items() if epsilon <= large_epsilon)])
-    large = float((open_ & ~checks.attacked(open_, large_epsilon, _iterative(steps))).mean())
+    open_ = np.logical_and.reduce([right, *(rows for epsilon, rows in stands.items() if epsilon <= largest)])
+    large = float((open_ & ~checks.attacked(open_, largest, iterative)).mean())
     vanished = zero_gradients(victim, images, labels)
     outputs = [np.asarray(victim.model(tf.constant(images[:50]))) for _ in range(2)]
     spread = float(np.abs(outputs[0] - outputs[1]).max())
@@ -119,8 +125,9 @@ def reliability_flags(
     }
 
 
-def _iterative(steps: int) -> list[Attack]:
-    return [IFGSM(steps=steps, early_stop=True), IFGSM(steps=steps, early_stop=True, loss="margin")]
+def _iterative(steps: int, norm: Norm) -> list[Attack]:
+    plain = IFGSM(norm=norm, steps=steps, early_stop=True)
+    return [plain, replace(plain, loss="margin")]
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,7 @@ class _Checks:
     def fell(self, among: Array, epsilon: float, kinds: tuple[type[Attack], ...], attacks: Sequence[Attack]) -> Array:
         """Return which images fall to attacks of these kinds, and run `attacks` only where that is not known."""
         names = [name for name, attack in self.known.attacks.items() if isinstance(attack, kinds)]
+        names += self.known.candidates if names and kinds is ITERATIVE else []
         if not names or epsilon not in self.known.verdicts:
             return self.attacked(among, epsilon, attacks)
         broken_by = self.known.verdicts[epsilon].broken_by

@@ -1,6 +1,6 @@
 """Pictures of what was measured. Each function returns a matplotlib figure and writes nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from textwrap import fill
 from typing import Any
 
@@ -92,7 +92,7 @@ def robustness_curves(
         )
     flags = f"RAISED: {', '.join(raised)}" if raised else "none raised"
     axes.set(
-        xlabel=f"epsilon, grey levels of 255\nreliability flags of the student: {flags}",
+        xlabel=f"epsilon, grey levels of 255\nreliability flags: {flags}",
         ylabel="accuracy",
         ylim=(-0.02, 1.02),
         title=worst_case(attacks),
@@ -106,7 +106,7 @@ def worst_case(attacks: Iterable[str], width: int = 60) -> str:
     return fill(f"Worst case over {', '.join(attacks)}", width)
 
 
-def distance_curves(distances: dict[tuple[str, str], Array]) -> Figure:
+def distance_curves(distances: Mapping[tuple[str, Any], Array]) -> Figure:
     """Draw for every radius the share of images whose nearest known adversarial image lies farther away.
 
     Args:

@@ -1,6 +1,6 @@
 """Robust accuracy: what is left of a model's answers under an ensemble of attacks, image by image."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def attack_in_shards(
     )
 
 
-def accuracy_after(verdicts: Verdicts, attacks: list[str]) -> dict[str, float]:
+def accuracy_after(verdicts: Verdicts, attacks: Iterable[str]) -> dict[str, float]:
     """Return the share of all images that stand after each attack of an ensemble, in the order in which they ran."""
     left = (verdicts.broken_by != WRONG).mean()
     shares = {}

@@ -1,4 +1,4 @@
-from robust_distillation.audit.figures import robustness_curves
+from robust_distillation.auditing.figures import robustness_curves
 
 
 def test_a_worst_case_names_what_it_is_over():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robust_distillation.audit.robustness import accuracy_after, attack_in_shards, interval, per_class
+from robust_distillation.auditing.robustness import accuracy_after, attack_in_shards, interval, per_class
 from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Budget, Ensemble, Verdicts, build
 from robust_distillation.threats.evasion.sign import FGSM, IFGSM
 from robust_distillation.threats.evasion.victim import Victim, as_victim
@@ -56,7 +56,7 @@ def test_the_worst_case_is_not_above_any_single_attack(problem):
 
 
 def test_an_interrupted_evaluation_goes_on_and_ends_in_the_same_verdicts(problem, monkeypatch):
-    monkeypatch.setattr("robust_distillation.audit.robustness.SHARD", 20)
+    monkeypatch.setattr("robust_distillation.auditing.robustness.SHARD", 20)
     attacked = []
 
     class Watched(Victim):
