@@ -245,7 +245,7 @@ class DatasetGenerator:
 
 
 def _read_shard(records: Sequence[Record], reader: Reader, size: int, colour: str, crop: bool) -> npt.NDArray[np.uint8]:
-    images = []
+    images: list[npt.NDArray[np.uint8]] = []
     for file, record in zip(reader.read_files(records), records, strict=True):
         image = reader.decode(file, record)
         image = _crop(image, record) if crop else image

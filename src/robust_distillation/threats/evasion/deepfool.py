@@ -73,7 +73,8 @@ class DeepFool(MinimumNorm):
             return found
 
         settings = np.float32(self.overshoot), np.int32(self.steps)
-        return victim.run(("deepfool", self.norm), graph, images, labels, rivals, *settings).numpy()
+        found: Array = victim.run(("deepfool", self.norm), graph, images, labels, rivals, *settings).numpy()
+        return found
 
 
 def step_to_boundary(victim: Victim, images: tf.Tensor, labels: tf.Tensor, rivals: tf.Tensor, norm: Norm) -> tf.Tensor:

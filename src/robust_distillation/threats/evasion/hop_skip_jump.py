@@ -162,7 +162,8 @@ class HopSkipJump(MinimumNorm):
             normals += [_weights(answers) @ changes for answers, changes in parts]
         normal = np.stack(normals)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.float32(1e-30))
-        return (normal if self.norm == "l2" else np.sign(normal)).reshape(centres.shape)
+        steepest: Array = normal if self.norm == "l2" else np.sign(normal)
+        return steepest.reshape(centres.shape)
 
 
 class _Oracle:
@@ -182,7 +183,8 @@ class _Oracle:
 
 
 def _distance(images: Array, originals: Array, norm: Norm) -> Array:
-    return length(images - originals, norm).numpy()
+    distances: Array = length(images - originals, norm).numpy()
+    return distances
 
 
 def _weights(fooled: Array) -> Array:

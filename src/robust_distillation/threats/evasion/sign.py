@@ -102,7 +102,9 @@ def ascend(
 
     key = ("ascend", norm, loss, decay, targeted)
     settings = np.float32(epsilon), np.float32(step_size), np.int32(steps), np.bool_(early_stop)
-    return victim.run(key, graph, images, start, labels, labels if targets is None else targets, *settings).numpy()
+    aims = labels if targets is None else targets
+    adversarial: Array = victim.run(key, graph, images, start, labels, aims, *settings).numpy()
+    return adversarial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,5 +276,5 @@ def craft(
     """Run `fgsm`, or `i_fgsm`, `mi_fgsm` or `pgd` with steps of `alpha`, as poisoners and defenders name them."""
     if kind == "fgsm":
         return FGSM()(model, images, labels, epsilon=epsilon)
-    attack = {"i_fgsm": IFGSM, "mi_fgsm": MIFGSM, "pgd": PGD}[kind]
-    return attack(steps=iterations, step_size=alpha, seed=seed)(model, images, labels, epsilon=epsilon)
+    iterative: dict[str, type[_Iterative]] = {"i_fgsm": IFGSM, "mi_fgsm": MIFGSM, "pgd": PGD}
+    return iterative[kind](steps=iterations, step_size=alpha, seed=seed)(model, images, labels, epsilon=epsilon)

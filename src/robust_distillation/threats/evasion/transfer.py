@@ -143,5 +143,6 @@ def _augment(substitute: Victim, images: Array, said: Array, step: float) -> Arr
 def _ask(victim: Victim, images: Array, labels: Array, answers: str) -> Array:
     logits = victim.predict_logits(images, labels.astype(np.int32))
     if answers == "probabilities":
-        return tf.nn.softmax(logits).numpy()
+        probabilities: Array = tf.nn.softmax(logits).numpy()
+        return probabilities
     return one_hot(logits.argmax(axis=1), logits.shape[1])

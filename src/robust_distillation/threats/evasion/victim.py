@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import keras
 import numpy as np
@@ -16,6 +16,8 @@ from robust_distillation.threats.evasion.losses import Loss
 
 Model = Callable[[Any], Any]
 Goal = Literal["deny", "deceive"]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class UnreliableWarning(UserWarning):
@@ -180,7 +182,8 @@ class Victim:
         if not len(images):
             return np.zeros(0, bool)
         answers = self.predict_logits(images, labels).argmax(axis=1)
-        return answers != labels if targets is None else answers == targets
+        fooled: Array = answers != labels if targets is None else answers == targets
+        return fooled
 
     def batches(self, count: int) -> list[slice]:
         """Return the rows of each batch."""
@@ -220,13 +223,14 @@ class Victim:
             )
 
 
-def in_own_graph(function: Callable[..., Any]) -> Callable[..., Any]:
+def in_own_graph(function: Callable[P, R]) -> Callable[P, R]:
     """Return a function of tensors that keeps a graph of its own where it is called in a loop of another graph.
 
     TensorFlow's oneDNN pass visits the nodes of a graph with a loop in no reliable order, and where it meets the
     gradient of a max pooling before the pooling itself, it leaves it to a kernel that is 15 times as slow.
     """
-    return tf.function(function, experimental_attributes={"_noinline": True})
+    graph: Callable[P, R] = tf.function(function, experimental_attributes={"_noinline": True})
+    return graph
 
 
 def looks_like_softmax(outputs: Array) -> bool:
