@@ -238,6 +238,11 @@ class APGD(_AutoPGD):
 
     Attributes:
         loss: what is ascended. `dlr` has a gradient where the softmax in `cross_entropy` is saturated.
+
+    Example:
+        >>> adversarial = rd.APGD(loss="dlr")(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     loss: Literal["cross_entropy", "dlr"] = "cross_entropy"
@@ -270,6 +275,11 @@ class APGDT(_AutoPGD):
 
     Attributes:
         n_targets: targets per image, at most all wrong classes; 9 in the paper.
+
+    Example:
+        >>> adversarial = rd.APGDT()(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     n_targets: int = 9

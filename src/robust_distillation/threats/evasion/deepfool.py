@@ -26,6 +26,11 @@ class DeepFool(MinimumNorm):
         steps: at most; most images fall within five.
         overshoot: share by which the accumulated change is extended beyond the boundary.
         candidates: classes looked at, the label among them: those that the model finds likeliest on the clean image.
+
+    Example:
+        >>> adversarial = rd.DeepFool(norm="l2")(victim, images, labels, epsilon=0.5)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     steps: int = 50

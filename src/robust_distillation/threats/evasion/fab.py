@@ -33,6 +33,11 @@ class FABT(MinimumNorm):
         alpha_max: largest weight of the image's own projection on the boundary.
         eta: extrapolation beyond the boundary.
         beta: share of the distance that is kept when an adversarial iterate is pulled back to the image.
+
+    Example:
+        >>> nearest = rd.FABT().minimal(victim, images[:5], labels[:5])
+        >>> np.abs(nearest - images[:5]).max(axis=(1, 2, 3)).round(2)
+        array([0.45, 0.35, 0.25, 0.15, 0.05], dtype=float32)
     """
 
     steps: int = 100

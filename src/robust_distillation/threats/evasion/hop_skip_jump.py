@@ -42,6 +42,11 @@ class HopSkipJump(MinimumNorm):
             for images of d numbers) and the radius around the boundary (gamma distance / d).
         draws: images of noise to try.
         starts: float32 (M, H, W, C) in [0, 1], images that the attacker owns; None for none.
+
+    Example:
+        >>> adversarial = rd.HopSkipJump(queries=1000)(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     __eq__ = object.__eq__

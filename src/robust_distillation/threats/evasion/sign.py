@@ -113,6 +113,11 @@ class FGSM(Attack):
 
     In the L2 norm it is x + epsilon gradient / |gradient| (Miyato et al. 2017). Targeted, it descends the loss of the
     target.
+
+    Example:
+        >>> adversarial = rd.FGSM()(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
@@ -203,6 +208,11 @@ class IFGSM(_Iterative):
     """Iterative FGSM, also known as BIM: steps from the image itself (Kurakin et al. 2017, section 2.2).
 
     The default step is that of `PGD`.
+
+    Example:
+        >>> adversarial = rd.IFGSM(steps=20, early_stop=True)(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
@@ -217,6 +227,11 @@ class MIFGSM(_Iterative):
 
     Attributes:
         decay: of the accumulated gradients, each divided by its L1 norm (L2 in the L2 norm) first; 1 in the paper.
+
+    Example:
+        >>> adversarial = rd.MIFGSM(norm="l2", steps=20)(victim, images, labels, epsilon=0.5)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     decay: float = 1.0
@@ -241,6 +256,11 @@ class PGD(_Iterative):
 
     Attributes:
         restarts: number of random starts.
+
+    Example:
+        >>> adversarial = rd.PGD(steps=50, restarts=5, seed=1)(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     steps: int = 40

@@ -259,6 +259,11 @@ class Square(Attack):
         p_init: share of the image that the first windows cover.
         restarts: number of random starts.
         rescale_schedule: whether the windows shrink over these `queries`, or as if there were 10,000.
+
+    Example:
+        >>> adversarial = rd.Square(queries=1000)(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     queries: int = 5000

@@ -48,6 +48,18 @@ class Victim:
 
     Raises:
         InputError: the model is no model, or a setting is out of range or makes no sense without another.
+
+    Example:
+        A defence that refuses what is within 0.1 of the boundary falls to larger changes:
+
+        >>> brightness = keras.layers.GlobalAveragePooling2D()
+        >>> def refusal(images):
+        ...     return 0.1 - keras.ops.abs(brightness(images)[:, 0] - 0.5)
+        >>> guarded = rd.Victim(model, refusal=refusal)
+        >>> np.flatnonzero(guarded.fooled(rd.PGD()(guarded, images, labels, epsilon=0.1), labels))
+        array([], dtype=int64)
+        >>> np.flatnonzero(guarded.fooled(rd.PGD()(guarded, images, labels, epsilon=0.2), labels))
+        array([4, 5])
     """
 
     def __init__(
@@ -276,6 +288,15 @@ def bpda(forward: Model, backward: Model = tf.identity) -> Model:
     Args:
         forward: what is deployed, tensor to tensor; wrap NumPy code in `tf.numpy_function`.
         backward: a differentiable stand-in with outputs of the same shape; the identity by default.
+
+    Example:
+        A defence of four grey levels has no gradient of its own:
+
+        >>> levels = rd.bpda(lambda images: keras.ops.round(images * 3) / 3)
+        >>> victim = rd.Victim(lambda images: model(levels(images)))
+        >>> adversarial = rd.PGD()(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     def through(images: tf.Tensor) -> tf.Tensor:
