@@ -15,6 +15,10 @@ class Classes:
     Attributes:
         ids: official class ids, in the order of the labels.
         names: what people call them.
+
+    Example:
+        >>> rd.Classes(ids=[14], names=["Stop"]).names
+        ['Stop']
     """
 
     ids: Annotated[list[int], Field(min_length=1)]

@@ -88,8 +88,9 @@ def test_the_signature_names_one_dtype(model):
 
 def test_nothing_is_pickled(folder):
     files = [path for path in (folder / "mlruns/artifacts/models").rglob("*") if path.is_file()]
-    # Python keeps bytecode beside the model's code once that is imported.
-    logged = {path.suffix for path in files if path.parent.name != "__pycache__"}
+    # Python keeps bytecode beside the model's code once that is imported. The mark of a typed package is an empty file.
+    assert all(path.stat().st_size == 0 for path in files if path.name == "py.typed")
+    logged = {path.suffix for path in files if path.parent.name != "__pycache__" and path.name != "py.typed"}
     assert logged <= {"", ".py", ".keras", ".json", ".yaml", ".txt"}
 
 

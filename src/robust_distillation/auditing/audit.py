@@ -47,6 +47,13 @@ class NearestSearch:
         images: how many, the first.
         steps: per target; those of the budget if that is more.
         models: whose, by name; None for all.
+
+    Example:
+        >>> search = rd.NearestSearch(images=10)
+        >>> weak = rd.Budget(steps=20, queries=1000)
+        >>> found = rd.audit(model, images, labels, epsilons=[0.1], attacks=["fgsm"], budget=weak, nearest=search)
+        >>> found.nearest[0].norm, round(float(found.nearest[0].distances.min()), 2)
+        ('linf', 0.05)
     """
 
     images: int = 100
@@ -63,6 +70,10 @@ class Reliability:
         tolerance: share of images that another attack may fell on top; three images if that is more.
         zero_gradients: share of images that may have no gradient.
         large_epsilon: largest change of a pixel with which nothing may stand.
+
+    Example:
+        >>> rd.Reliability(images=50).tolerance
+        0.03
     """
 
     images: int = 100
@@ -113,6 +124,14 @@ def audit(
 
     Raises:
         InputError: something given is of a wrong type, shape or range, or an attack left its ball.
+
+    Example:
+        >>> attacks, budget = ["fgsm", "pgd"], rd.Budget(steps=20, queries=1000)
+        >>> report = rd.audit(model, images, labels, epsilons=[0.1], attacks=attacks, budget=budget)
+        >>> report.main.clean, report.main.attacked[0].worst_case.value
+        (1.0, 0.8)
+        >>> report.raised
+        []
     """
     budget = budget or Budget()
     ensemble = _ensemble(attacks, budget)

@@ -21,6 +21,11 @@ def nearest_distances(victim: Victim, images: Array, labels: Array, *, norm: Nor
         norm: of the distance, in [0, 1] units.
         steps: of FAB-T, for each target.
         seed: of random draws.
+
+    Example:
+        >>> distances = rd.nearest_distances(victim, images[:5], labels[:5], norm="linf", steps=100, seed=0)
+        >>> distances.round(2)
+        array([0.45, 0.35, 0.25, 0.15, 0.05])
     """
     adversarial = FABT(norm=norm, steps=steps, seed=seed).minimal(victim, images, labels)
     found = length(adversarial - images, norm).numpy().astype(float)

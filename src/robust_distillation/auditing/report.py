@@ -60,7 +60,7 @@ class Attacked:
     @property
     def standing(self) -> Array:
         """Booleans (N,): right, and under every attack."""
-        return self.verdicts.broken_by == STANDS
+        return np.equal(self.verdicts.broken_by, STANDS)
 
     @property
     def fell(self) -> Array:
@@ -88,7 +88,7 @@ class VictimAudit:
     @property
     def right(self) -> Array:
         """Booleans (N,): right without any attack."""
-        return self.attacked[0].verdicts.broken_by != WRONG
+        return np.not_equal(self.attacked[0].verdicts.broken_by, WRONG)
 
     @property
     def clean(self) -> float:
@@ -179,6 +179,12 @@ class Report:
         nearest: distances without a radius chosen beforehand.
         flags: signs that a figure cannot be trusted.
         reformed: what the model sees of the images that fooled it in the largest ball; None where nothing reforms.
+
+    Example:
+        >>> weak = rd.Budget(steps=20, queries=1000)
+        >>> report = rd.audit(model, images, labels, epsilons=[0.1, 0.2], attacks=["fgsm"], budget=weak)
+        >>> report.to_dict()["model"]["worst_case"]
+        {'0.1': 0.8, '51/255': 0.6}
     """
 
     images: Array
@@ -253,7 +259,7 @@ class Report:
         """Rows of up to eight images that fooled the model in the largest ball, evenly drawn; of any if none did."""
         fell = np.flatnonzero(self.main.attacked[-1].fell)
         among = fell if len(fell) else np.arange(len(self.images))
-        return among[np.unique(np.linspace(0, len(among) - 1, 8).astype(int))]
+        return np.take(among, np.unique(np.linspace(0, len(among) - 1, 8).astype(int)))
 
     def figures(self) -> "dict[str, Figure]":
         """Draw worst cases by epsilon, accuracy by class, samples, and where they were measured distances and refusal.

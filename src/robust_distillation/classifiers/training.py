@@ -97,7 +97,8 @@ def one_hot(labels: Array, n_classes: int) -> Array:
 
 def predict_logits(model: keras.Model, images: Array, batch_size: int = PREDICTED_AT_ONCE) -> Array:
     """Return logits (N, K) of float32 images (N, H, W, C) in [0, 1]."""
-    return model.predict(images, batch_size=batch_size, verbose=0)
+    logits: Array = model.predict(images, batch_size=batch_size, verbose=0)
+    return logits
 
 
 def evaluate(model: keras.Model, images: Array, labels: Array, *, temperature: float = 1.0) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """From raw archives, or pickles, to train, validate, test and trusted sets.
 
 Usage:
-    splits = DatasetGenerator(n_classes=5, n_train_samples=800).generate(Path("data/raw"))
+    splits = rd.DatasetGenerator(n_classes=5, n_train_samples=800).generate(Path("data/raw"))
     splits.save(Path("data/dataset"))
 """
 
@@ -84,6 +84,24 @@ class DatasetGenerator:
         crop_to_roi: whether to cut the sign's box out first.
         seed: decides tracks, frames and order.
         n_workers: processes that read images; -1 for one per core.
+
+    Example:
+        From three pickles of one's own:
+
+        >>> import pickle
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> generator = rd.DatasetGenerator(
+        ...     n_classes=2, n_train_samples=4, n_validate_samples=2, n_test_samples=2, n_trusted_samples=2, n_workers=1
+        ... )
+        >>> features = np.random.default_rng(0).integers(256, size=(30, 8, 8, 3), dtype=np.uint8)
+        >>> with TemporaryDirectory() as folder:
+        ...     for name, some in {"train": features[:10], "valid": features[10:20], "test": features[20:]}.items():
+        ...         content = pickle.dumps({"features": some, "labels": np.arange(10) % 2})
+        ...         _ = Path(folder, f"{name}.p").write_bytes(content)
+        ...     splits = generator.generate(Path(folder))
+        >>> splits.train.features.shape, np.bincount(splits.train.labels)
+        ((4, 28, 28, 3), array([2, 2]))
     """
 
     n_classes: int | Sequence[int] | Literal["all"] = 5
@@ -245,7 +263,7 @@ class DatasetGenerator:
 
 
 def _read_shard(records: Sequence[Record], reader: Reader, size: int, colour: str, crop: bool) -> npt.NDArray[np.uint8]:
-    images = []
+    images: list[npt.NDArray[np.uint8]] = []
     for file, record in zip(reader.read_files(records), records, strict=True):
         image = reader.decode(file, record)
         image = _crop(image, record) if crop else image

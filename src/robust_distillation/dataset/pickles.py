@@ -40,6 +40,20 @@ class ImageSet:
         tracks: int64, (N,): the physical sign that the frame shows; -1 where the source has none.
         sizes: int64, (N, 2): width and height of the raw image in pixels.
         coords: int64, (N, 4): the sign's box x1, y1, x2, y2 in the raw image in pixels.
+
+    Example:
+        >>> images = rd.ImageSet(
+        ...     features=np.full((3, 8, 8, 1), 255, np.uint8),
+        ...     labels=np.array([0, 1, 1]),
+        ...     ids=np.array(["a", "b", "c"]),
+        ...     tracks=np.array([0, 1, 1]),
+        ...     sizes=np.full((3, 2), 30),
+        ...     coords=np.tile([5, 5, 25, 25], (3, 1)),
+        ... )
+        >>> images.take(images.labels == 1).ids.tolist()
+        ['b', 'c']
+        >>> float(images.images.max())
+        1.0
     """
 
     features: npt.NDArray[np.uint8]

@@ -1,5 +1,6 @@
 """Dropout inference: the student returns null where its own dropout passes say that it does not know."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -29,6 +30,12 @@ class Abstention:
         seed: of the dropout masks.
         class_distributions: (K, K), row c the mean prediction over training images of class c.
         threshold: an uncertainty above it makes the student abstain.
+
+    Example:
+        >>> distributions = [[1.0, 0.0], [0.0, 1.0]]
+        >>> unsure = rd.Abstention(model, "nearest_class", 10, seed=1, class_distributions=distributions, threshold=0.4)
+        >>> unsure.uncertainty(images[:6]) > unsure.threshold
+        array([False, False, False,  True,  True,  True])
     """
 
     student: keras.Model
@@ -55,7 +62,7 @@ class Abstention:
 
     def uncertainty(self, images: Array) -> Array:
         """Return the uncertainty (N,), at least 0, of float32 images (N, H, W, C); each image's is its own alone."""
-        return self._divergence(self._sampler.predict(images)).numpy()
+        return np.asarray(self._divergence(self._sampler.predict(images)))
 
     def margin(self, images: tf.Tensor, temperature: float) -> tf.Tensor:
         """Return log(uncertainty / threshold) (N,) of images (N, H, W, C), differentiably: above 0 it abstains.
@@ -126,13 +133,12 @@ class DropoutSampler:
     def __init__(self, model: keras.Model, *, passes: int, seed: int) -> None:
         before, after = _split(_with_masks(model, passes, seed))
 
-        @tf.function(reduce_retracing=True)
         def logits(batch: tf.Tensor) -> tf.Tensor:
             features = before(batch)
             answers = after(tf.tile(features, (passes, *(1,) * (len(features.shape) - 1))))
             return tf.reshape(answers, (passes, -1, answers.shape[1]))
 
-        self.logits = logits
+        self.logits: Callable[[tf.Tensor], tf.Tensor] = tf.function(logits, reduce_retracing=True)
 
     def predict(self, images: Array, batch_size: int = 256) -> Array:
         """Return probabilities, float32 (P, N, K), of float32 images (N, H, W, C) in [0, 1]."""

@@ -178,7 +178,7 @@ def fit_autoencoder(
     """
     if patience is not None:
         callbacks = [*callbacks, keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)]
-    return model.fit(
+    history: History = model.fit(
         flipped_batches(pairs, batch_size, seed),
         validation_data=whole_batches(validation),
         epochs=epochs,
@@ -186,6 +186,7 @@ def fit_autoencoder(
         verbose=0,
         callbacks=callbacks,
     ).history
+    return history
 
 
 def train_autoencoder(
@@ -215,7 +216,8 @@ def mean_squared_error(model: keras.Model, pairs: Pairs) -> float:
 
 def reconstruct(model: keras.Model, images: Array, batch_size: int = PREDICTED_AT_ONCE) -> Array:
     """Return the reconstructions of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
-    return model.predict(images, batch_size=batch_size, verbose=0)
+    reconstructions: Array = model.predict(images, batch_size=batch_size, verbose=0)
+    return reconstructions
 
 
 def reconstruction(model: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:

@@ -48,7 +48,7 @@ class Answers:
     @cached_property
     def best(self) -> Array:
         """The most probable class (N,), an index into the defence's classes."""
-        return self.logits.argmax(axis=1)
+        return np.asarray(self.logits.argmax(axis=1))
 
     @property
     def excess(self) -> dict[str, Array]:
@@ -59,20 +59,20 @@ class Answers:
         """Return booleans (N,): which images a part refuses; none where the defence lacks it."""
         if part not in self.scores:
             return np.zeros(len(self.logits), bool)
-        return self.scores[part] > self.thresholds[part]
+        return np.greater(self.scores[part], self.thresholds[part])
 
     @property
     def passed(self) -> Array:
         """Booleans (N,): answered and unflagged."""
-        return ~(self.refused_by("detector") | self.refused_by("abstention"))
+        return ~np.logical_or(self.refused_by("detector"), self.refused_by("abstention"))
 
     def useful(self, labels: Array) -> Array:
         """Return booleans (N,): answered, unflagged, and as the labels (N,) have it."""
-        return self.passed & (self.best == labels)
+        return np.logical_and(self.passed, self.best == labels)
 
     def harmful(self, labels: Array) -> Array:
         """Return booleans (N,): answered, unflagged, and not as the labels (N,) have it."""
-        return self.passed & (self.best != labels)
+        return np.logical_and(self.passed, self.best != labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,12 @@ class Defence:
         autoencoder: reforms images before the student sees them; None leaves them as they are.
         detector: flags images as they come; None flags none.
         abstention: of this student, on what it sees; None answers every image.
+
+    Example:
+        >>> classes = rd.Classes(ids=[0, 1], names=["dark", "bright"])
+        >>> defence = rd.Defence(student=model, classes=classes)
+        >>> [classes.names[label] for label in defence.answer(images).best[4:6]]
+        ['dark', 'bright']
     """
 
     student: keras.Model

@@ -11,7 +11,8 @@ def soften(logits: Array, temperature: float) -> Array:
     """Return softmax(logits / temperature) row by row, float32 (N, K) (Papernot et al. 2016, equation 1)."""
     scaled = logits / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    softened: Array = powers / powers.sum(axis=1, keepdims=True)
+    return softened
 
 
 def soft_labels(teacher: keras.Model, images: Array, temperature: float) -> Array:

@@ -44,11 +44,11 @@ class _Search:
         return min(history["val_loss"])  # keras-tuner takes the mean of a list
 
 
-class _Bayesian(_Search, keras_tuner.BayesianOptimization):
+class _Bayesian(_Search, keras_tuner.BayesianOptimization):  # type: ignore[misc]  # keras-tuner has no types
     pass
 
 
-class _Hyperband(_Search, keras_tuner.Hyperband):
+class _Hyperband(_Search, keras_tuner.Hyperband):  # type: ignore[misc]  # keras-tuner has no types
     pass
 
 

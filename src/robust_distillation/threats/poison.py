@@ -70,4 +70,5 @@ def quantise(original: Array, adversarial: Array) -> Array:
     change = adversarial.astype(np.float64) * 255 - original
     # float32 gives 7.99999 where 8 was meant; the tolerance is far below one grey level.
     whole = np.sign(change) * np.floor(np.abs(change) + 1e-3)
-    return (original + whole).astype(np.uint8)
+    stored: Array = original + whole
+    return stored.astype(np.uint8)

@@ -80,8 +80,8 @@ def _is_here(tags: Mapping[str, str]) -> bool:
 def _lives(tags: Mapping[str, str]) -> bool:
     try:
         process = psutil.Process(int(tags["process.pid"]))
-        return process.status() != psutil.STATUS_ZOMBIE and (
-            abs(process.create_time() - float(tags["process.start"])) < CLOCK
-        )
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return abs(float(process.create_time()) - float(tags["process.start"])) < CLOCK
     except psutil.NoSuchProcess:
         return False

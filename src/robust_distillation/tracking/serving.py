@@ -14,14 +14,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from robust_distillation.arrays import Array
 from robust_distillation.defences.defence import Answers, Defence
 from robust_distillation.records import Classes
 
 
-class ServedDefence(PythonModel):  # type: ignore[misc]  # MLflow has no types
+class ServedDefence(PythonModel):
     """Reforms images, classifies them, abstains where the student is unsure, and flags suspicious ones."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -102,7 +102,7 @@ def _refusal(shape: tuple[int, int, int], received: str) -> MlflowException:
         f"images must be uint8 (whole numbers, 0 to 255) of shape (N, {height}, {width}, {channels}), N at least 1. "
         f"Received: {received}"
     )
-    error = MlflowException.invalid_parameter_value(message)
+    error: MlflowException = MlflowException.invalid_parameter_value(message)
     # MLflow's server puts all pixels in front of the message; over HTTP this entry takes that one's place.
     error.json_kwargs["message"] = message
     return error

@@ -116,7 +116,8 @@ class Track:
         turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
         flat = self._outline @ turn.T
         depth = 5 + flat[:, 0] * np.sin(yaw) + flat[:, 1] * np.sin(pitch)
-        return flat * [np.cos(yaw), np.cos(pitch)] * (5 / depth)[:, None]
+        seen: Array = flat * [np.cos(yaw), np.cos(pitch)] * (5 / depth)[:, None]
+        return seen
 
     def _expose(self, corners: Array, size: tuple[int, int], approach: float) -> Array:
         """The lit sign before the lit scene, float32 RGB at `SUPERSAMPLING` times `size`."""
@@ -138,7 +139,8 @@ class Track:
         colour = sign[..., :3] * (self._gain * flicker)
         covered = sign[..., 3:]
         image = colour + (1 - covered) * scene * (self._scene_gain * flicker)
-        return np.clip(image * self._cast + self._veil, 0, 1.3)
+        exposed: Array = np.clip(image * self._cast + self._veil, 0, 1.3)
+        return exposed
 
     def _lens(self, image: Array, reduction: float) -> Array:
         """Defocus, motion and colour fringes."""

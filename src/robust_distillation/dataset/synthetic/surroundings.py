@@ -72,7 +72,8 @@ def _clouds(rng: np.random.Generator, *cells: int) -> Array:
         cv2.resize(rng.standard_normal((n, n), np.float32), (TEXTURE, TEXTURE), interpolation=cv2.INTER_CUBIC)
         for n in cells
     ]
-    return np.sum(layers, axis=0) / np.sqrt(len(cells))
+    noise: Array = np.sum(layers, axis=0) / np.sqrt(len(cells))
+    return noise
 
 
 def weather(sign: Array, rng: np.random.Generator) -> Array:
@@ -139,11 +140,12 @@ def draw_scene(rng: np.random.Generator) -> Array:
             scene[y : y + high, x : x + wide] = rng.uniform(0.02, 1.0) + rng.normal(0, 0.06, 3)
     else:
         scene = rng.uniform(0.05, 0.6) + rng.normal(0, 0.03, 3) + 0.06 * _clouds(rng, 2, 5)[..., None]
-    scene = scene * (1 + 0.08 * _clouds(rng, 8, 30))[..., None]
-    return np.clip(scene, 0.0, 1.5).astype(np.float32)
+    stained: Array = scene * (1 + 0.08 * _clouds(rng, 8, 30))[..., None]
+    return np.clip(stained, 0.0, 1.5).astype(np.float32)
 
 
 def _ground(rng: np.random.Generator) -> Array:
     """Where trees or roofs rise before the sky: bool, shape (TEXTURE, TEXTURE, 1)."""
     height = np.linspace(-1, 1, TEXTURE)[:, None]
-    return (height + 0.25 * _clouds(rng, 4, 12) > rng.uniform(-0.3, 0.9))[..., None]
+    risen: Array = height + 0.25 * _clouds(rng, 4, 12) > rng.uniform(-0.3, 0.9)
+    return risen[..., None]

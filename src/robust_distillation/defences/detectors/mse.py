@@ -22,6 +22,12 @@ class ReconstructionError:
     Attributes:
         autoencoder: float32 images in [0, 1] to reconstructions.
         threshold: scores above it are suspicious.
+
+    Example:
+        >>> halving = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(0.5)])
+        >>> detector = rd.ReconstructionError(halving, threshold=0.1)
+        >>> detector.score(images[5:]) > detector.threshold
+        array([False,  True,  True,  True,  True])
     """
 
     autoencoder: keras.Model

@@ -17,7 +17,7 @@ from robust_distillation.threats.evasion.attack import (
     rows_where,
 )
 from robust_distillation.threats.evasion.losses import Loss, cross_entropy, margin
-from robust_distillation.threats.evasion.norms import Norm, per_image, project, steepest
+from robust_distillation.threats.evasion.norms import Norm, clipped, per_image, project, steepest
 from robust_distillation.threats.evasion.victim import Victim
 
 RHO = 0.75  # share of the steps since the last checkpoint that must raise the loss, or the step size is halved
@@ -93,7 +93,7 @@ def edge_start(images: Array, draws: list[np.random.Generator], epsilon: float, 
     else:
         changes = np.stack([draw.standard_normal(shape) for draw in draws])
         lengths = np.sqrt(np.square(changes).sum(axis=(1, 2, 3), keepdims=True))
-    return np.clip(images + epsilon * changes / lengths, 0, 1).astype(np.float32)
+    return clipped(images + epsilon * changes / lengths)
 
 
 def climb(
@@ -175,7 +175,8 @@ def climb(
 
     pairs = np.stack([labels, labels if targets is None else targets], axis=1)
     key = ("apgd", norm, loss, reach_target)
-    return victim.run(key, graph, images, start, pairs, np.float32(epsilon), checkpoints(steps)).numpy()
+    adversarial: Array = victim.run(key, graph, images, start, pairs, np.float32(epsilon), checkpoints(steps)).numpy()
+    return adversarial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +238,11 @@ class APGD(_AutoPGD):
 
     Attributes:
         loss: what is ascended. `dlr` has a gradient where the softmax in `cross_entropy` is saturated.
+
+    Example:
+        >>> adversarial = rd.APGD(loss="dlr")(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     loss: Literal["cross_entropy", "dlr"] = "cross_entropy"
@@ -269,6 +275,11 @@ class APGDT(_AutoPGD):
 
     Attributes:
         n_targets: targets per image, at most all wrong classes; 9 in the paper.
+
+    Example:
+        >>> adversarial = rd.APGDT()(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     n_targets: int = 9

@@ -24,6 +24,16 @@ class Attack(ABC):
         norm: of the ball that the adversarial images stay in.
         seed: of random draws. An image's draws depend on the seed and on its own pixels alone, so neither its place nor
             its company matters.
+
+    Example:
+        An attack of one's own:
+
+        >>> class Brighten(rd.Attack):
+        ...     def _attack(self, victim, images, labels, targets, epsilon):
+        ...         return np.clip(images + epsilon, 0, 1)
+        >>> adversarial = Brighten()(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4])
     """
 
     norm: Norm = "linf"

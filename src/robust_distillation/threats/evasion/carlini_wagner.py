@@ -36,6 +36,11 @@ class CarliniWagner(MinimumNorm):
         learning_rate: of Adam.
         initial_c: the first c.
         abort_early: whether an image's descent ends where a tenth of the steps lowered its loss by less than 0.01 %.
+
+    Example:
+        >>> adversarial = rd.CarliniWagner(steps=100, learning_rate=0.1)(victim, images, labels, epsilon=0.5)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     norm: Norm = "l2"

@@ -26,6 +26,11 @@ class DeepFool(MinimumNorm):
         steps: at most; most images fall within five.
         overshoot: share by which the accumulated change is extended beyond the boundary.
         candidates: classes looked at, the label among them: those that the model finds likeliest on the clean image.
+
+    Example:
+        >>> adversarial = rd.DeepFool(norm="l2")(victim, images, labels, epsilon=0.5)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     steps: int = 50
@@ -73,7 +78,8 @@ class DeepFool(MinimumNorm):
             return found
 
         settings = np.float32(self.overshoot), np.int32(self.steps)
-        return victim.run(("deepfool", self.norm), graph, images, labels, rivals, *settings).numpy()
+        found: Array = victim.run(("deepfool", self.norm), graph, images, labels, rivals, *settings).numpy()
+        return found
 
 
 def step_to_boundary(victim: Victim, images: tf.Tensor, labels: tf.Tensor, rivals: tf.Tensor, norm: Norm) -> tf.Tensor:

@@ -29,6 +29,13 @@ class Verdicts:
         adversarial: float32 (N, H, W, C): the image that fooled the model first, else the original.
         broken_by: text (N,): the name of the first attack that fooled the model, `WRONG` where the model is wrong
             without any, `STANDS` where it is right under each.
+
+    Example:
+        >>> verdicts = rd.build(["pgd"], rd.Budget())(victim, images, labels, epsilon=0.2)
+        >>> verdicts.broken_by.tolist()
+        ['', '', '', 'pgd', 'pgd', 'pgd', 'pgd', '', '', '']
+        >>> float(np.mean(verdicts.broken_by == rd.STANDS))  # the robust accuracy
+        0.6
     """
 
     adversarial: Array
@@ -37,7 +44,13 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Attacks by name, in the order in which they run: cheap ones first, for images that fell cost no more."""
+    """Attacks by name, in the order in which they run: cheap ones first, for images that fell cost no more.
+
+    Example:
+        >>> ensemble = rd.Ensemble({"noise": rd.UniformNoise(), "pgd": rd.PGD(restarts=2)})
+        >>> ensemble(victim, images, labels, epsilon=0.1).broken_by.tolist()
+        ['', '', '', '', 'pgd', 'pgd', '', '', '', '']
+    """
 
     attacks: Mapping[str, Attack]
 
@@ -95,6 +108,11 @@ class Budget:
         restarts: starts of each attack that starts at random.
         queries: of a black-box attack.
         seed: of random draws.
+
+    Example:
+        >>> budget = rd.Budget(norm="l2", steps=50)
+        >>> rd.build(["apgd_ce"], budget).attacks["apgd_ce"]
+        APGD(norm='l2', seed=0, steps=50, restarts=1, loss='cross_entropy')
     """
 
     norm: Norm = "linf"
@@ -124,7 +142,13 @@ RAND = ("apgd_ce", "apgd_dlr")
 
 
 def build(names: Sequence[str], budget: Budget) -> Ensemble:
-    """Return the ensemble of the named attacks, keys of `ATTACKS`, each with this budget."""
+    """Return the ensemble of the named attacks, keys of `ATTACKS`, each with this budget.
+
+    Example:
+        >>> ensemble = rd.build(["fgsm", "pgd"], rd.Budget(steps=50, restarts=2))
+        >>> ensemble(victim, images, labels, epsilon=0.1).broken_by.tolist()
+        ['', '', '', '', 'fgsm', 'fgsm', '', '', '', '']
+    """
     return Ensemble({name: ATTACKS[name](budget) for name in names})
 
 
@@ -133,6 +157,10 @@ def standard(*, norm: Norm = "linf", seed: int = 0) -> Ensemble:
 
     APGD-CE, APGD-T and FAB-T with 100 steps, the last two against at most 9 targets, and Square with 5,000 queries; one
     start each.
+
+    Example:
+        >>> list(rd.standard(norm="l2").attacks)
+        ['apgd_ce', 'apgd_t', 'fab_t', 'square']
     """
     return build(STANDARD, Budget(norm=norm, seed=seed))
 
@@ -141,5 +169,12 @@ def rand(*, norm: Norm = "linf", seed: int = 0) -> Ensemble:
     """Return AutoAttack's ensemble for models that draw at random: APGD-CE and APGD-DLR with 100 steps.
 
     Give the victim 20 draws, the published number.
+
+    Example:
+        >>> noise = keras.layers.GaussianNoise(0.1, seed=0)
+        >>> noisy = rd.Victim(lambda images: model(noise(images, training=True)), draws=20)
+        >>> verdicts = rd.rand()(noisy, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(verdicts.broken_by != rd.STANDS)
+        array([4, 5])
     """
     return build(RAND, Budget(norm=norm, seed=seed))

@@ -42,6 +42,11 @@ class HopSkipJump(MinimumNorm):
             for images of d numbers) and the radius around the boundary (gamma distance / d).
         draws: images of noise to try.
         starts: float32 (M, H, W, C) in [0, 1], images that the attacker owns; None for none.
+
+    Example:
+        >>> adversarial = rd.HopSkipJump(queries=1000)(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     __eq__ = object.__eq__
@@ -162,7 +167,8 @@ class HopSkipJump(MinimumNorm):
             normals += [_weights(answers) @ changes for answers, changes in parts]
         normal = np.stack(normals)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.float32(1e-30))
-        return (normal if self.norm == "l2" else np.sign(normal)).reshape(centres.shape)
+        steepest: Array = normal if self.norm == "l2" else np.sign(normal)
+        return steepest.reshape(centres.shape)
 
 
 class _Oracle:
@@ -182,7 +188,8 @@ class _Oracle:
 
 
 def _distance(images: Array, originals: Array, norm: Norm) -> Array:
-    return length(images - originals, norm).numpy()
+    distances: Array = length(images - originals, norm).numpy()
+    return distances
 
 
 def _weights(fooled: Array) -> Array:

@@ -18,6 +18,13 @@ class UniformNoise(Attack):
 
     Attributes:
         draws: points per image; an image that has fallen is drawn no more.
+
+    Example:
+        Noise rarely finds the way that a gradient shows:
+
+        >>> adversarial = rd.UniformNoise()(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([], dtype=int64)
     """
 
     draws: int = 100

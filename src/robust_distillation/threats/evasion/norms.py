@@ -68,4 +68,9 @@ def random_start(images: Array, draws: list[np.random.Generator], epsilon: float
             direction = draw.standard_normal(shape)
             radius = epsilon * draw.uniform() ** (1 / size)
             noise.append(direction * radius / np.linalg.norm(direction))
-    return np.clip(images + np.stack(noise), 0, 1).astype(np.float32)
+    return clipped(images + np.stack(noise))
+
+
+def clipped(values: Array) -> Array:
+    """Return values of any shape clipped to [0, 1], float32."""
+    return np.clip(values, 0, 1).astype(np.float32)

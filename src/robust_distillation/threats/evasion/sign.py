@@ -102,7 +102,9 @@ def ascend(
 
     key = ("ascend", norm, loss, decay, targeted)
     settings = np.float32(epsilon), np.float32(step_size), np.int32(steps), np.bool_(early_stop)
-    return victim.run(key, graph, images, start, labels, labels if targets is None else targets, *settings).numpy()
+    aims = labels if targets is None else targets
+    adversarial: Array = victim.run(key, graph, images, start, labels, aims, *settings).numpy()
+    return adversarial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,11 @@ class FGSM(Attack):
 
     In the L2 norm it is x + epsilon gradient / |gradient| (Miyato et al. 2017). Targeted, it descends the loss of the
     target.
+
+    Example:
+        >>> adversarial = rd.FGSM()(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
@@ -201,6 +208,11 @@ class IFGSM(_Iterative):
     """Iterative FGSM, also known as BIM: steps from the image itself (Kurakin et al. 2017, section 2.2).
 
     The default step is that of `PGD`.
+
+    Example:
+        >>> adversarial = rd.IFGSM(steps=20, early_stop=True)(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     def _attack(self, victim: Victim, images: Array, labels: Array, targets: Array | None, epsilon: float) -> Array:
@@ -215,6 +227,11 @@ class MIFGSM(_Iterative):
 
     Attributes:
         decay: of the accumulated gradients, each divided by its L1 norm (L2 in the L2 norm) first; 1 in the paper.
+
+    Example:
+        >>> adversarial = rd.MIFGSM(norm="l2", steps=20)(victim, images, labels, epsilon=0.5)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     decay: float = 1.0
@@ -239,6 +256,11 @@ class PGD(_Iterative):
 
     Attributes:
         restarts: number of random starts.
+
+    Example:
+        >>> adversarial = rd.PGD(steps=50, restarts=5, seed=1)(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     steps: int = 40
@@ -274,5 +296,5 @@ def craft(
     """Run `fgsm`, or `i_fgsm`, `mi_fgsm` or `pgd` with steps of `alpha`, as poisoners and defenders name them."""
     if kind == "fgsm":
         return FGSM()(model, images, labels, epsilon=epsilon)
-    attack = {"i_fgsm": IFGSM, "mi_fgsm": MIFGSM, "pgd": PGD}[kind]
-    return attack(steps=iterations, step_size=alpha, seed=seed)(model, images, labels, epsilon=epsilon)
+    iterative: dict[str, type[_Iterative]] = {"i_fgsm": IFGSM, "mi_fgsm": MIFGSM, "pgd": PGD}
+    return iterative[kind](steps=iterations, step_size=alpha, seed=seed)(model, images, labels, epsilon=epsilon)

@@ -10,7 +10,7 @@ from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, restarted, rows_where
 from robust_distillation.threats.evasion.losses import margin
-from robust_distillation.threats.evasion.norms import AXES, SMALLEST, Norm, length, per_image
+from robust_distillation.threats.evasion.norms import AXES, SMALLEST, Norm, clipped, length, per_image
 from robust_distillation.threats.evasion.victim import Victim
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries of 10,000 after which the area is halved
@@ -27,12 +27,12 @@ def window_sides(queries: int, p_init: float, height: int, width: int, *, norm: 
     if rescale_schedule:
         elapsed = elapsed * PUBLISHED_QUERIES // queries
     areas = p_init * height * width / 2.0 ** np.searchsorted(HALVINGS, elapsed)
-    sides = np.maximum(np.round(np.sqrt(areas)).astype(np.int32), 1)
+    sides: Array = np.maximum(np.round(np.sqrt(areas)).astype(np.int32), 1)
     largest = min(height, width)
     if norm == "l2":
         sides = np.maximum(sides, 3) // 2 * 2 + 1
         largest -= 1 - largest % 2
-    return np.minimum(sides, largest)
+    return sides.clip(max=largest)
 
 
 @lru_cache(maxsize=64)
@@ -40,22 +40,24 @@ def bump(side: int) -> Array:
     """Return the L2 update's shape, float32 (side, side) of unit length: one half up, the other down (equation 2)."""
     upper, lower = _rectangle(side // 2, side), _rectangle(side - side // 2, side)
     whole = np.concatenate([upper, -lower])
-    return (whole / np.linalg.norm(whole)).astype(np.float32)
+    unit: Array = whole / np.linalg.norm(whole)
+    return unit.astype(np.float32)
 
 
 def _rectangle(height: int, width: int) -> Array:
     """Return a pseudo-Gaussian of unit length: at distance d from the centre the sum of 1 / m^2 for m > d."""
     rows, columns = (np.abs(np.arange(size) - size // 2) for size in (height, width))
     tails = np.cumsum(1 / np.arange(max(height, width) // 2 + 1, 0, -1) ** 2)[::-1]
-    values = tails[np.maximum(rows[:, None], columns)]
-    return values / max(float(np.linalg.norm(values)), SMALLEST)
+    values: Array = tails[np.maximum(rows[:, None], columns)]
+    values /= max(float(np.linalg.norm(values)), SMALLEST)
+    return values
 
 
 def stripes(images: Array, draws: list[np.random.Generator], epsilon: float) -> Array:
     """Return the images with vertical stripes one pixel wide of +-epsilon in each channel, clipped to [0, 1]."""
     _, _, width, channels = images.shape
     signs = np.stack([draw.choice([-1, 1], (1, width, channels)) for draw in draws])
-    return np.clip(images + epsilon * signs, 0, 1).astype(np.float32)
+    return clipped(images + epsilon * signs)
 
 
 def tiles(images: Array, draws: list[np.random.Generator], epsilon: float) -> Array:
@@ -73,7 +75,7 @@ def tiles(images: Array, draws: list[np.random.Generator], epsilon: float) -> Ar
         len(images), down * side, across * side, channels
     )
     changes *= epsilon / np.sqrt(np.square(changes).sum(axis=AXES, keepdims=True))
-    return np.clip(images + changes, 0, 1).astype(np.float32)
+    return clipped(images + changes)
 
 
 def move_ranges(sides: Array, height: int, width: int, channels: int, norm: Norm) -> Array:
@@ -84,14 +86,15 @@ def move_ranges(sides: Array, height: int, width: int, channels: int, norm: Norm
     """
     window = [height - sides + 1, width - sides + 1]
     two = [np.full_like(sides, 2)]
-    drawn = window + two * channels if norm == "linf" else 2 * window + two * (1 + channels)
+    drawn: list[Array] = window + two * channels if norm == "linf" else 2 * window + two * (1 + channels)
     return np.stack(drawn, axis=1).astype(np.int64)
 
 
 def draw_moves(draws: list[np.random.Generator], ranges: Array) -> Array:
     """Return the integers that the proposals of each image draw, int32 (N * queries, D)."""
     uniform = np.stack([draw.random(ranges.shape) for draw in draws])
-    return (uniform * ranges).astype(np.int32).reshape(-1, ranges.shape[1])
+    drawn: Array = uniform * ranges
+    return drawn.astype(np.int32).reshape(-1, ranges.shape[1])
 
 
 def _inside(tops: tf.Tensor, lefts: tf.Tensor, side: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
@@ -256,6 +259,11 @@ class Square(Attack):
         p_init: share of the image that the first windows cover.
         restarts: number of random starts.
         rescale_schedule: whether the windows shrink over these `queries`, or as if there were 10,000.
+
+    Example:
+        >>> adversarial = rd.Square(queries=1000)(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     queries: int = 5000

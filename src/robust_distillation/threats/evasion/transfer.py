@@ -1,7 +1,8 @@
 """Attacks by an attacker who holds another model: transfer, and the extraction of that model by queries.
 
-substitute, queries = extract(victim, images, labels, settings)
-adversarial = Transfer(attack=PGD(steps=50), surrogate=substitute)(victim, images, labels, epsilon=8 / 255)
+Usage:
+    substitute, queries = extract(victim, images, labels, settings)
+    adversarial = rd.Transfer(attack=rd.PGD(), surrogate=substitute)(victim, images, labels, epsilon=8 / 255)
 """
 
 import random
@@ -37,6 +38,14 @@ class Transfer(Attack):
     Attributes:
         attack: what crafts the images; its norm and seed are those of the transfer.
         surrogate: the model that it attacks: the attacker's own, the teacher of the victim, or one from `extract`.
+
+    Example:
+        >>> surrogate = keras.models.clone_model(model)
+        >>> surrogate.set_weights([np.array([[-3, 3]]), np.array([1, -1])])
+        >>> transfer = rd.Transfer(attack=rd.PGD(), surrogate=surrogate)
+        >>> adversarial = transfer(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     attack: Attack
@@ -143,5 +152,6 @@ def _augment(substitute: Victim, images: Array, said: Array, step: float) -> Arr
 def _ask(victim: Victim, images: Array, labels: Array, answers: str) -> Array:
     logits = victim.predict_logits(images, labels.astype(np.int32))
     if answers == "probabilities":
-        return tf.nn.softmax(logits).numpy()
+        probabilities: Array = tf.nn.softmax(logits).numpy()
+        return probabilities
     return one_hot(logits.argmax(axis=1), logits.shape[1])

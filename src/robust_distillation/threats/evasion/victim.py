@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import keras
 import numpy as np
@@ -16,6 +16,8 @@ from robust_distillation.threats.evasion.losses import Loss
 
 Model = Callable[[Any], Any]
 Goal = Literal["deny", "deceive"]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class UnreliableWarning(UserWarning):
@@ -46,6 +48,18 @@ class Victim:
 
     Raises:
         InputError: the model is no model, or a setting is out of range or makes no sense without another.
+
+    Example:
+        A defence that refuses what is within 0.1 of the boundary falls to larger changes:
+
+        >>> brightness = keras.layers.GlobalAveragePooling2D()
+        >>> def refusal(images):
+        ...     return 0.1 - keras.ops.abs(brightness(images)[:, 0] - 0.5)
+        >>> guarded = rd.Victim(model, refusal=refusal)
+        >>> np.flatnonzero(guarded.fooled(rd.PGD()(guarded, images, labels, epsilon=0.1), labels))
+        array([], dtype=int64)
+        >>> np.flatnonzero(guarded.fooled(rd.PGD()(guarded, images, labels, epsilon=0.2), labels))
+        array([4, 5])
     """
 
     def __init__(
@@ -180,7 +194,8 @@ class Victim:
         if not len(images):
             return np.zeros(0, bool)
         answers = self.predict_logits(images, labels).argmax(axis=1)
-        return answers != labels if targets is None else answers == targets
+        fooled: Array = answers != labels if targets is None else answers == targets
+        return fooled
 
     def batches(self, count: int) -> list[slice]:
         """Return the rows of each batch."""
@@ -220,13 +235,14 @@ class Victim:
             )
 
 
-def in_own_graph(function: Callable[..., Any]) -> Callable[..., Any]:
+def in_own_graph(function: Callable[P, R]) -> Callable[P, R]:
     """Return a function of tensors that keeps a graph of its own where it is called in a loop of another graph.
 
     TensorFlow's oneDNN pass visits the nodes of a graph with a loop in no reliable order, and where it meets the
     gradient of a max pooling before the pooling itself, it leaves it to a kernel that is 15 times as slow.
     """
-    return tf.function(function, experimental_attributes={"_noinline": True})
+    graph: Callable[P, R] = tf.function(function, experimental_attributes={"_noinline": True})
+    return graph
 
 
 def looks_like_softmax(outputs: Array) -> bool:
@@ -272,6 +288,15 @@ def bpda(forward: Model, backward: Model = tf.identity) -> Model:
     Args:
         forward: what is deployed, tensor to tensor; wrap NumPy code in `tf.numpy_function`.
         backward: a differentiable stand-in with outputs of the same shape; the identity by default.
+
+    Example:
+        A defence of four grey levels has no gradient of its own:
+
+        >>> levels = rd.bpda(lambda images: keras.ops.round(images * 3) / 3)
+        >>> victim = rd.Victim(lambda images: model(levels(images)))
+        >>> adversarial = rd.PGD()(victim, images, labels, epsilon=0.1)
+        >>> np.flatnonzero(victim.fooled(adversarial, labels))
+        array([4, 5])
     """
 
     def through(images: tf.Tensor) -> tf.Tensor:
