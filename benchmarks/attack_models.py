@@ -50,7 +50,7 @@ def train(name: str, splits: Splits) -> Any:
     import keras
     import tensorflow as tf
 
-    from robust_distillation.classifiers.architectures import ARCHITECTURES
+    from robust_distillation.classifiers import ARCHITECTURES
 
     keras.utils.set_random_seed(SEED)
     robust = name.startswith("robust-")

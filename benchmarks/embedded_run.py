@@ -17,9 +17,9 @@ from pathlib import Path
 import click
 from pipeline import clone, git
 
-from robust_distillation.cli import STAGES
 from robust_distillation.files import read_json, write_json
 from robust_distillation.paths import TIMINGS
+from robust_distillation.stages import STAGES
 
 RESULTS = Path("results/embedded-run.json")
 

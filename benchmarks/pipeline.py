@@ -16,9 +16,9 @@ from pathlib import Path
 
 import click
 
-from robust_distillation.cli import STAGES
 from robust_distillation.files import read_json, write_json
 from robust_distillation.paths import INFO, METRICS, TIMINGS
+from robust_distillation.stages import STAGES
 
 SECTIONS = {
     "dae": "autoencoder",

@@ -41,8 +41,8 @@ def other_problem() -> Problem:
 
 
 def solved(seed: int) -> Problem:
+    from robust_distillation.classifiers.settings import Training
     from robust_distillation.classifiers.training import one_hot, train_classifier
-    from robust_distillation.params import Training
 
     images, labels = draw_problem(240, seed=0)
     test_images, test_labels = draw_problem(60, seed=1)

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from robust_distillation.cli import STAGES
+from robust_distillation.stages import STAGES
 
 HEAVY = {"tensorflow", "keras", "mlflow", "pandas", "great_expectations", "matplotlib", "alibi_detect", "sklearn"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from robust_distillation.cli import STAGES, main
+from robust_distillation.stages import STAGES, main
 from robust_distillation.tracking.runs import flatten
 
 ROOT = Path(__file__).parents[1]

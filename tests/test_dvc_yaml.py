@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from robust_distillation.cli import STAGES
 from robust_distillation.params import load_params
 from robust_distillation.paths import CHECKED
+from robust_distillation.stages import STAGES
 from robust_distillation.tracking.runs import flatten
 
 ROOT = Path(__file__).parents[1]
@@ -188,7 +188,7 @@ def test_the_params_are_checked_before_any_stage_and_kept_where_they_are_refused
 
 def test_every_stage_comes_after_fetch():
     behind = {"fetch"}
-    for stage in STAGES[1:]:
+    for stage in list(STAGES)[1:]:
         assert any(inside(dep, out) and OUTS[out] in behind for dep in listed(stage, "deps") for out in OUTS), stage
         behind.add(stage)
 

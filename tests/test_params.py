@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from robust_distillation.errors import InputError
-from robust_distillation.params import format_epsilon, load_params
+from robust_distillation.params import load_params
+from robust_distillation.settings import format_epsilon
 
 DEFAULTS = Path(__file__).parents[1] / "params.yaml"
 

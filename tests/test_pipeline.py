@@ -19,11 +19,11 @@ import pytest
 import requests
 import yaml
 
-from robust_distillation.cli import STAGES
 from robust_distillation.dataset.pickles import ImageSet, load_pickle
 from robust_distillation.files import read_json
 from robust_distillation.params import load_params
 from robust_distillation.paths import DETECTOR_RECORD, FILTERED, METRICS, POISONED, SCORES, TEST, TRAIN, TRUTH
+from robust_distillation.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
 SMALL = {

@@ -30,12 +30,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robust_distillation.auditing.audit import NearestSearch as NearestSearch
-    from robust_distillation.auditing.audit import Reliability as Reliability
     from robust_distillation.auditing.audit import audit as audit
     from robust_distillation.auditing.distances import nearest_distances as nearest_distances
     from robust_distillation.auditing.reliability import reliability_flags as reliability_flags
     from robust_distillation.auditing.report import Report as Report
+    from robust_distillation.auditing.settings import NearestSearch as NearestSearch
+    from robust_distillation.auditing.settings import Reliability as Reliability
     from robust_distillation.dataset.generator import DatasetGenerator as DatasetGenerator
     from robust_distillation.dataset.pickles import ImageSet as ImageSet
     from robust_distillation.defences.abstention import Abstention as Abstention
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
     from robust_distillation.defences.detectors.mse import ReconstructionError as ReconstructionError
     from robust_distillation.errors import InputError as InputError
     from robust_distillation.records import Classes as Classes
+    from robust_distillation.threats.evasion import ATTACKS as ATTACKS
     from robust_distillation.threats.evasion.acceleration import accelerated as accelerated
     from robust_distillation.threats.evasion.apgd import APGD as APGD
     from robust_distillation.threats.evasion.apgd import APGDT as APGDT
     from robust_distillation.threats.evasion.attack import Attack as Attack
+    from robust_distillation.threats.evasion.attack import Budget as Budget
     from robust_distillation.threats.evasion.carlini_wagner import CarliniWagner as CarliniWagner
     from robust_distillation.threats.evasion.deepfool import DeepFool as DeepFool
-    from robust_distillation.threats.evasion.ensemble import ATTACKS as ATTACKS
     from robust_distillation.threats.evasion.ensemble import STANDS as STANDS
     from robust_distillation.threats.evasion.ensemble import WRONG as WRONG
-    from robust_distillation.threats.evasion.ensemble import Budget as Budget
     from robust_distillation.threats.evasion.ensemble import Ensemble as Ensemble
     from robust_distillation.threats.evasion.ensemble import Verdicts as Verdicts
     from robust_distillation.threats.evasion.ensemble import build as build
@@ -75,8 +75,8 @@ __version__ = "0.1.0"
 
 # Each name and the module that defines it. The imports above say the same to editors and mypy; a test compares the two.
 _MODULES = {
-    "NearestSearch": "auditing.audit",
-    "Reliability": "auditing.audit",
+    "NearestSearch": "auditing.settings",
+    "Reliability": "auditing.settings",
     "audit": "auditing.audit",
     "nearest_distances": "auditing.distances",
     "reliability_flags": "auditing.reliability",
@@ -94,8 +94,8 @@ _MODULES = {
     "Attack": "threats.evasion.attack",
     "CarliniWagner": "threats.evasion.carlini_wagner",
     "DeepFool": "threats.evasion.deepfool",
-    "ATTACKS": "threats.evasion.ensemble",
-    "Budget": "threats.evasion.ensemble",
+    "ATTACKS": "threats.evasion",
+    "Budget": "threats.evasion.attack",
     "Ensemble": "threats.evasion.ensemble",
     "STANDS": "threats.evasion.ensemble",
     "Verdicts": "threats.evasion.ensemble",

@@ -14,7 +14,8 @@ from robust_distillation.defences.defence import Defence
 from robust_distillation.defences.detectors.mse import ReconstructionError
 from robust_distillation.errors import InputError
 from robust_distillation.records import Classes
-from robust_distillation.threats.evasion.ensemble import STANDS, Budget, Ensemble, build
+from robust_distillation.threats.evasion.attack import Budget
+from robust_distillation.threats.evasion.ensemble import STANDS, Ensemble, build
 from robust_distillation.threats.evasion.sign import FGSM
 
 EPSILONS = [0.1, 0.05]

@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 
 from robust_distillation.auditing.reliability import Known, reliability_flags
+from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.defences.distillation import soft_labels
 from robust_distillation.errors import InputError
-from robust_distillation.params import Training
-from robust_distillation.threats.evasion.ensemble import STANDS, Budget, Ensemble, build
+from robust_distillation.threats.evasion.attack import Budget
+from robust_distillation.threats.evasion.ensemble import STANDS, Ensemble, build
 from robust_distillation.threats.evasion.sign import IFGSM
 from robust_distillation.threats.evasion.square import Square
 from robust_distillation.threats.evasion.victim import Victim

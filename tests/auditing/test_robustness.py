@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from robust_distillation.auditing.robustness import accuracy_after, attack_in_shards, interval, per_class
-from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Budget, Ensemble, Verdicts, build
+from robust_distillation.threats.evasion.attack import Budget
+from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Ensemble, Verdicts, build
 from robust_distillation.threats.evasion.sign import FGSM, IFGSM
 from robust_distillation.threats.evasion.victim import Victim, as_victim
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from robust_distillation.classifiers.architectures import ARCHITECTURES
+from robust_distillation.classifiers import ARCHITECTURES
 from robust_distillation.classifiers.storage import load_autoencoder, load_model, save_model
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.defences.autoencoder import Hyperparameters, build_autoencoder

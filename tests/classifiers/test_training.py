@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from robust_distillation.classifiers.architectures import ARCHITECTURES
+from robust_distillation.classifiers import ARCHITECTURES
+from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.training import (
     evaluate,
     one_hot,
@@ -10,7 +11,6 @@ from robust_distillation.classifiers.training import (
     shuffled_batches,
     train_classifier,
 )
-from robust_distillation.params import Training
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))

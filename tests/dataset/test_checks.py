@@ -10,9 +10,9 @@ import pytest
 from robust_distillation import paths
 from robust_distillation.dataset.checks import class_table, image_table, validate_sets
 from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.settings import Validate
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_json, write_json
-from robust_distillation.params import Validate
 from robust_distillation.stages import validate
 
 N_CLASSES = 3

@@ -16,7 +16,7 @@ from robust_distillation.defences.autoencoder import (
 )
 from robust_distillation.defences.detectors.mse import ReconstructionError, infer_threshold, reconstruction_error
 from robust_distillation.defences.reform import reform, reformed_classifier
-from robust_distillation.params import Autoencoder
+from robust_distillation.defences.settings import Autoencoder
 
 CHOSEN = Hyperparameters(width=8, depth=1, latent=8, optimizer="adam", learning_rate=0.01)
 SETTINGS = Autoencoder(

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.training import one_hot, predict_logits, train_classifier
 from robust_distillation.defences.distillation import soft_labels, soften
-from robust_distillation.params import Training
 
 
 def test_soften_is_the_softmax_of_logits_over_the_temperature():

@@ -3,8 +3,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from robust_distillation.defences.settings import Tune
 from robust_distillation.defences.tuning import tune_autoencoder
-from robust_distillation.params import Tune
 
 
 @pytest.mark.parametrize(("algorithm", "trials"), [("bayesian", 3), ("hyperband", 2)])

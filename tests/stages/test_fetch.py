@@ -1,11 +1,13 @@
 import hashlib
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from robust_distillation.dataset import download as downloads
 from robust_distillation.dataset.archives import ARCHIVES, TEST_IMAGES, TRAINING_IMAGES, list_test, list_training
+from robust_distillation.dataset.sources import gtsrb
 from robust_distillation.dataset.synthetic import draw_archives
 from robust_distillation.errors import InputError
 from robust_distillation.paths import DOWNLOADS
@@ -72,7 +74,7 @@ def test_main_root_from_the_repository_and_from_a_copy(repository, monkeypatch):
 def test_copies_replace_what_was_there(repository, assert_fetched):
     (repository / "data/raw").mkdir(parents=True)
     (repository / "data/raw/old.zip").write_bytes(b"old")
-    fetch.main(params(archives=fetch.Path("zips")))
+    fetch.main(params(archives=Path("zips")))
     assert_fetched(repository / "data/raw")
 
 
@@ -81,7 +83,7 @@ def test_a_relative_folder_is_not_looked_for_outside_a_copy(repository, monkeypa
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
     with pytest.raises(InputError, match=r"data\.archives: zips is no folder; .* needs its absolute path"):
-        fetch.main(params(archives=fetch.Path("zips")))
+        fetch.main(params(archives=Path("zips")))
 
 
 def flip(path, position):
@@ -97,35 +99,35 @@ def truncate(path):
 @pytest.mark.parametrize("name", [TRAINING_IMAGES, TEST_IMAGES])
 @pytest.mark.parametrize("spoil", [truncate, lambda path: flip(path, 2000), lambda path: path.write_bytes(b"")])
 def test_an_archive_is_read_to_its_end_before_it_is_taken(repository, assert_fetched, name, spoil):
-    fetch.main(params(archives=fetch.Path("zips")))
+    fetch.main(params(archives=Path("zips")))
     spoil(repository / "zips" / name)
     with pytest.raises(InputError, match=f"zips/{name}: ") as caught:
-        fetch.main(params(archives=fetch.Path("zips")))
+        fetch.main(params(archives=Path("zips")))
     assert "\n" not in str(caught.value)
     assert_fetched(repository / "data/raw")
 
 
 def test_checksums_pass_and_fail(repository, assert_fetched):
     write_sums(repository / "zips", hashlib.sha256)
-    fetch.main(params(archives=fetch.Path("zips")))
+    fetch.main(params(archives=Path("zips")))
     (repository / "zips" / ARCHIVES[1]).write_bytes(b"changed")
     with pytest.raises(InputError, match=f"{ARCHIVES[1]}: SHA-256 is"):
-        fetch.main(params(archives=fetch.Path("zips")))
+        fetch.main(params(archives=Path("zips")))
     assert_fetched(repository / "data/raw")
 
 
 def test_checksums_that_are_none_are_named(repository):
     (repository / "zips/SHA256SUMS").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="SHA256SUMS: a line is not a checksum and a file name"):
-        fetch.main(params(archives=fetch.Path("zips")))
+        fetch.main(params(archives=Path("zips")))
 
 
 def test_missing_folder_and_file_are_named(repository):
     with pytest.raises(InputError, match=r"data\.archives: nowhere"):
-        fetch.main(params(archives=fetch.Path("nowhere")))
+        fetch.main(params(archives=Path("nowhere")))
     (repository / "zips" / ARCHIVES[0]).unlink()
     with pytest.raises(InputError, match=f"{ARCHIVES[0]}: not found"):
-        fetch.main(params(archives=fetch.Path("zips")))
+        fetch.main(params(archives=Path("zips")))
     assert not (repository / "data/raw").exists()
 
 
@@ -136,7 +138,7 @@ def test_download_goes_through_the_main_repository(repository, drawn, assert_fet
         asked.append((url, md5))
         shutil.copyfile(drawn / path.name, path)
 
-    monkeypatch.setattr(fetch, "download", pretend)
+    monkeypatch.setattr(gtsrb, "download", pretend)
     copy = repository / ".dvc/tmp/exps/tmpabc"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)

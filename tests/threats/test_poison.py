@@ -1,8 +1,11 @@
+import sys
+
 import numpy as np
 import pytest
 
-from robust_distillation.params import Poison
-from robust_distillation.threats.poison import poison, quantise
+from robust_distillation.dataset.pixels import quantise
+from robust_distillation.threats.poisons.poison import poison
+from robust_distillation.threats.settings import Poison
 
 
 def settings(**changes):
@@ -64,9 +67,18 @@ def test_quantise_rounds_toward_the_original():
     np.testing.assert_array_equal(quantise(original, adversarial), [102, 98, 108, 0, 255])
 
 
-def test_kinds_keep_their_whole_name(problem, features, monkeypatch):
-    monkeypatch.setattr("robust_distillation.threats.poison.craft", lambda kind, model, images, *_, **__: images)
-    named = settings()
-    object.__setattr__(named, "kinds", ["a_longer_kind", "fgsm"])
-    result = poison(features, problem.labels, problem.model, named)
-    assert set(result.kinds) == {"", "a_longer_kind", "fgsm"}
+def relabel(images, labels, *, surrogate, epsilon, settings, seed):
+    """A poison of one's own: another label, and the image as it is."""
+    return images, (labels + 1) % 4
+
+
+OWN = f"{__name__}:relabel"
+
+
+def test_a_kind_of_ones_own_may_change_labels_and_keeps_its_whole_name(problem, features, monkeypatch):
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    result = poison(features, problem.labels, problem.model, settings(kinds=[OWN, "fgsm"]))
+    assert set(result.kinds) == {"", OWN, "fgsm"}
+    changed = result.labels != problem.labels
+    np.testing.assert_array_equal(changed, result.kinds == OWN)
+    np.testing.assert_array_equal(result.features[changed], features[changed])

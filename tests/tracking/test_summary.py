@@ -4,7 +4,7 @@ import mlflow
 import pytest
 
 from robust_distillation.errors import InputError
-from robust_distillation.params import format_epsilon
+from robust_distillation.settings import format_epsilon
 from robust_distillation.tracking import store
 from robust_distillation.tracking.promotion import minima
 from robust_distillation.tracking.summary import log_summary, read_metrics

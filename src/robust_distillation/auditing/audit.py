@@ -22,11 +22,13 @@ from robust_distillation.auditing.report import (
     VictimAudit,
 )
 from robust_distillation.auditing.robustness import accuracy_after, attack_in_shards
+from robust_distillation.auditing.settings import NearestSearch, Reliability
 from robust_distillation.defences.defence import Answers, Defence
 from robust_distillation.errors import InputError
-from robust_distillation.params import format_epsilon
 from robust_distillation.progress import Bar
-from robust_distillation.threats.evasion.ensemble import Budget, Ensemble, Verdicts, build, rand, standard
+from robust_distillation.settings import format_epsilon
+from robust_distillation.threats.evasion.attack import Budget
+from robust_distillation.threats.evasion.ensemble import Ensemble, Verdicts, build, rand, standard
 from robust_distillation.threats.evasion.norms import Norm, length
 from robust_distillation.threats.evasion.sign import PGD
 from robust_distillation.threats.evasion.victim import Goal, Model, Victim, as_victim
@@ -37,49 +39,6 @@ ROUNDING = 1e-5  # of pixels, and relative to a radius
 
 Attacks = Ensemble | Sequence[str] | Literal["standard", "rand"]
 Transferred = dict[float, dict[str, Array]]  # by epsilon and source
-
-
-@dataclass(frozen=True, kw_only=True)
-class NearestSearch:
-    """The search for the nearest adversarial images, by FAB-T.
-
-    Attributes:
-        images: how many, the first.
-        steps: per target; those of the budget if that is more.
-        models: whose, by name; None for all.
-
-    Example:
-        >>> search = rd.NearestSearch(images=10)
-        >>> weak = rd.Budget(steps=20, queries=1000)
-        >>> found = rd.audit(model, images, labels, epsilons=[0.1], attacks=["fgsm"], budget=weak, nearest=search)
-        >>> found.nearest[0].norm, round(float(found.nearest[0].distances.min()), 2)
-        ('linf', 0.05)
-    """
-
-    images: int = 100
-    steps: int = 20
-    models: Sequence[str] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reliability:
-    """What says that figures cannot be trusted; see `reliability_flags`.
-
-    Attributes:
-        images: how many are looked at, the first.
-        tolerance: share of images that another attack may fell on top; three images if that is more.
-        zero_gradients: share of images that may have no gradient.
-        large_epsilon: largest change of a pixel with which nothing may stand.
-
-    Example:
-        >>> rd.Reliability(images=50).tolerance
-        0.03
-    """
-
-    images: int = 100
-    tolerance: float = 0.03
-    zero_gradients: float = 0.05
-    large_epsilon: float = 0.5
 
 
 def audit(
@@ -288,7 +247,9 @@ class _Case:
     def nearest(self, victims: Mapping[str, Victim], search: NearestSearch) -> tuple[Nearest, ...]:
         """Search for the nearest adversarial images of each victim, in both norms."""
         few = slice(search.images)
-        names = victims if search.models is None else search.models
+        names = list(victims) if search.models is None else search.models
+        if unknown := set(names) - set(victims):
+            raise InputError(f"nearest.models must be among {', '.join(victims)}. Received: {min(unknown)}")
         steps = max(self.budget.steps, search.steps)
         found = []
         for name, norm in Bar(list(product(names, get_args(Norm))), desc="nearest adversarial images", unit="case"):

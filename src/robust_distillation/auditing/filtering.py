@@ -3,7 +3,7 @@
 from sklearn.metrics import average_precision_score, precision_score, recall_score, roc_auc_score, roc_curve
 
 from robust_distillation.arrays import Array
-from robust_distillation.params import format_epsilon
+from robust_distillation.settings import format_epsilon
 
 
 def audit_filter(scores: Array, kept: Array, kinds: Array, epsilons: Array) -> dict[str, object]:

@@ -20,7 +20,7 @@ from robust_distillation.auditing.flags import Flag
 from robust_distillation.auditing.refusal import TradeOff
 from robust_distillation.auditing.robustness import interval, per_class
 from robust_distillation.auditing.table import accuracies
-from robust_distillation.params import format_epsilon
+from robust_distillation.settings import format_epsilon
 from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Verdicts
 from robust_distillation.threats.evasion.norms import Norm
 
@@ -259,7 +259,8 @@ class Report:
         """Rows of up to eight images that fooled the model in the largest ball, evenly drawn; of any if none did."""
         fell = np.flatnonzero(self.main.attacked[-1].fell)
         among = fell if len(fell) else np.arange(len(self.images))
-        return np.take(among, np.unique(np.linspace(0, len(among) - 1, 8).astype(int)))
+        rows: Array = among[np.unique(np.linspace(0, len(among) - 1, 8).astype(int))]
+        return rows
 
     def figures(self) -> "dict[str, Figure]":
         """Draw worst cases by epsilon, accuracy by class, samples, and where they were measured distances and refusal.

@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 Shape = tuple[int, ...]  # height, width, channels
+Architecture = Callable[[Shape, int], keras.Model]  # and number of classes
 
 
 def lenet(shape: Shape, n_classes: int) -> keras.Model:
@@ -68,11 +69,3 @@ def resnet(shape: Shape, n_classes: int) -> keras.Model:
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.3)(x)
     return keras.Model(image, layers.Dense(n_classes)(x), name="resnet")
-
-
-ARCHITECTURES: dict[str, Callable[[Shape, int], keras.Model]] = {
-    "lenet": lenet,
-    "cnn": cnn,
-    "vgg": vgg,
-    "resnet": resnet,
-}

@@ -6,12 +6,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers
 from tqdm.keras import TqdmCallback
 
 from robust_distillation.arrays import Array
-from robust_distillation.classifiers.architectures import ARCHITECTURES
-from robust_distillation.params import Training
+from robust_distillation.classifiers import ARCHITECTURES, METHODS
+from robust_distillation.classifiers.methods import Method
+from robust_distillation.classifiers.settings import Training
 from robust_distillation.progress import Bar
 
 History = dict[str, list[float]]
@@ -34,14 +34,14 @@ def train_classifier(
     temperature: float = 1.0,
     validation: tuple[Array, Array],
 ) -> tuple[keras.Model, History]:
-    """Train a new classifier by cross-entropy between `targets` and softmax(logits / temperature).
+    """Train a new classifier on targets that softmax(logits / temperature) is to match.
 
     The temperature lies outside the returned model, which gives logits (Papernot et al. 2016, section IV).
 
     Args:
         images: float32 (N, H, W, C) in [0, 1].
         targets: float32 (N, K), one-hot or soft labels; row i belongs to image i.
-        settings: architecture, epochs, batch size, the learning rate that it starts with, and seed.
+        settings: method, architecture, epochs, batch size, the learning rate that it starts with, and seed.
         temperature: T, above 0.
         validation: images and targets of the same form.
 
@@ -50,14 +50,13 @@ def train_classifier(
     """
     seed_everything(settings.seed)
     model = ARCHITECTURES[settings.architecture](images.shape[1:], targets.shape[1])
-    trainer = keras.Sequential([model, layers.Rescaling(1 / temperature)])
+    trainer = _Trainer(model, METHODS[settings.method], temperature)
     trainer.compile(
         optimizer=keras.optimizers.Adam(
             falling(settings.learning_rate, len(images), settings.batch_size, settings.epochs)
         ),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         steps_per_execution=STEPS_AT_ONCE,
+        jit_compile=False,  # XLA trains these networks ten times slower on a CPU
     )
     history = trainer.fit(
         shuffled_batches((images, targets), settings.batch_size, settings.seed),
@@ -68,6 +67,36 @@ def train_classifier(
         callbacks=[TqdmCallback(verbose=0, desc=f"training {model.name}", tqdm_class=Bar)],
     )
     return model, history.history
+
+
+class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
+    """Steps along the gradient of the loss that a method gives; validation is always on images as they are."""
+
+    def __init__(self, model: keras.Model, method: Method, temperature: float) -> None:
+        super().__init__()
+        self.model, self.method, self.temperature = model, method, temperature
+        self.accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+        self.loss_mean = keras.metrics.Mean(name="loss")
+
+    def train_step(self, batch: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        images, targets = batch
+        with tf.GradientTape() as tape:
+            losses, logits = self.method(self.model, images, targets, self.temperature)
+            loss = tf.reduce_mean(losses)
+        weights = self.model.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        return self._measured(losses, logits, targets)
+
+    def test_step(self, batch: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        images, targets = batch
+        logits = self.model(images, training=False)
+        losses = keras.losses.categorical_crossentropy(targets, logits / self.temperature, from_logits=True)
+        return self._measured(losses, logits, targets)
+
+    def _measured(self, losses: tf.Tensor, logits: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        self.accuracy.update_state(targets, logits)
+        self.loss_mean.update_state(losses)
+        return {metric.name: metric.result() for metric in (self.accuracy, self.loss_mean)}
 
 
 def falling(start: float, images: int, batch_size: int, epochs: int) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.settings import Validate
 from robust_distillation.files import replacing
-from robust_distillation.params import Validate
 from robust_distillation.progress import Bar
 
 if TYPE_CHECKING:

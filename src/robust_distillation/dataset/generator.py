@@ -16,16 +16,15 @@ import numpy.typing as npt
 from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 
-from robust_distillation.dataset import archives, udacity
+from robust_distillation.dataset import archives
 from robust_distillation.dataset.archives import Reader, Record
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.dataset.signs import resolve_classes, sign_name
+from robust_distillation.dataset.signs import resolve_classes
+from robust_distillation.dataset.sources import SOURCES
 from robust_distillation.dataset.splitting import (
     Counts,
     choose_evenly,
     drop_duplicates,
-    split_training,
-    split_untracked,
 )
 from robust_distillation.errors import InputError
 from robust_distillation.files import replacing, write_json
@@ -35,7 +34,7 @@ SETS = ("train", "validate", "test", "trusted")
 # A shard opens the archives anew, which costs as much as a thousand images; a process of its own costs some more.
 MIN_SHARD = 2000
 SHARDS_PER_WORKER = 4
-NO_TRACKS = "warning: the pickles name no tracks, so frames of one physical sign may be in several sets"
+PICKLE = "train.p"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ class Splits:
         validate: tunes the defender.
         test: from the official test archive, or test.p.
         trusted: clean images of the defender's own.
-        classes: official class id of each label.
+        classes: class id of each label.
+        names: what people call each class.
         info: how the sets were made, for people.
     """
 
@@ -56,15 +56,14 @@ class Splits:
     test: ImageSet
     trusted: ImageSet
     classes: list[int]
+    names: list[str]
     info: str
 
     def save(self, folder: Path) -> None:
         """Write train.p, validate.p, test.p, trusted.p, classes.json and info.txt."""
         for name in SETS:
             getattr(self, name).save(folder / f"{name}.p")
-        write_json(
-            folder / "classes.json", {"ids": self.classes, "names": [sign_name(label) for label in self.classes]}
-        )
+        write_json(folder / "classes.json", {"ids": self.classes, "names": self.names})
         with replacing(folder / "info.txt") as temporary:
             temporary.write_text(self.info)
 
@@ -133,7 +132,7 @@ class DatasetGenerator:
 
         Args:
             raw_folder: holds the three archives in the official layout, or train.p, valid.p (or validate.p) and test.p.
-            source: what the images are, for the info text; None names the kind of files.
+            source: a name of `SOURCES`; None tells pickles and archives by their names.
 
         Returns:
             The sets; labels count from 0 in the order of the class ids, rows are shuffled.
@@ -142,12 +141,11 @@ class DatasetGenerator:
             InputError: a file is missing, corrupt or unsafe, a class does not exist, or a class has too few images.
         """
         rng = np.random.default_rng(self.seed)
-        pickled = (raw_folder / udacity.TRAIN).is_file()
-        reader: Reader = archives
-        split = split_training
-        if pickled:
-            click.echo(NO_TRACKS, err=True)
-            reader, split = udacity, split_untracked
+        pickled = (raw_folder / PICKLE).is_file()
+        origin = SOURCES[source or ("udacity" if pickled else "gtsrb")]
+        reader = origin.reader
+        if origin.warning:
+            click.echo(origin.warning, err=True)
         listed, test = reader.list_training(raw_folder), reader.list_test(raw_folder)
         known = {record.label for record in listed}
         if stranger := next((record for record in test if record.label not in known), None):
@@ -156,10 +154,11 @@ class DatasetGenerator:
                 "correct it, or add training images of that class"
             )
         classes = resolve_classes(self.n_classes, sorted(known))
+        named = {class_id: origin.name(class_id) for class_id in classes}
         training, duplicates = drop_duplicates(
             [record for record in listed if record.label in classes], test, reader.read_files
         )
-        chosen = split(
+        chosen = origin.split(
             training,
             classes,
             train=self.n_train_samples,
@@ -177,8 +176,9 @@ class DatasetGenerator:
         return Splits(
             **sets,
             classes=classes,
+            names=list(named.values()),
             info=f"source: {source or ('pickles' if pickled else 'archives')} in {raw_folder}\n"
-            + self._describe(training, test, duplicates, shuffled, classes),
+            + self._describe(training, test, duplicates, shuffled, named, origin.warning),
         )
 
     def read(self, records: Sequence[Record], reader: Reader = archives) -> npt.NDArray[np.uint8]:
@@ -211,7 +211,8 @@ class DatasetGenerator:
         test: Sequence[Record],
         duplicates: Sequence[tuple[str, str]],
         chosen: dict[str, list[Record]],
-        classes: Sequence[int],
+        classes: dict[int, str],
+        warning: str | None,
     ) -> str:
         tracked = any(record.track >= 0 for record in training)
         taken = {name: {record.track for record in records} for name, records in chosen.items()}
@@ -227,20 +228,20 @@ class DatasetGenerator:
             f"{'cropped to the box of the sign' if self.crop_to_roi else 'not cropped'}; "
             f"raw sides {min(sides)} to {max(sides)} pixels",
             "samples: " + ", ".join(f"{name} {len(chosen[name])}" for name in SETS),
-            *([] if tracked else [NO_TRACKS]),
+            *([warning] if warning else []),
             "",
             f"images {'(tracks) ' if tracked else ''}per class",
             f"{'label':>5} {'id':>3} {'train':>13} {'validate':>12} {'test':>6} {'trusted':>12}  sign",
         ]
-        for label, class_id in enumerate(classes):
-            cells = {name: [record for record in chosen[name] if record.label == class_id] for name in SETS}
+        for label, (class_id, name) in enumerate(classes.items()):
+            cells = {part: [record for record in chosen[part] if record.label == class_id] for part in SETS}
             counts = {
-                name: f"{len(records)} ({len({record.track for record in records})})" if tracked else f"{len(records)}"
-                for name, records in cells.items()
+                part: f"{len(records)} ({len({record.track for record in records})})" if tracked else f"{len(records)}"
+                for part, records in cells.items()
             }
             lines.append(
                 f"{label:>5} {class_id:>3} {counts['train']:>13} {counts['validate']:>12} {len(cells['test']):>6} "
-                f"{counts['trusted']:>12}  {sign_name(class_id)}"
+                f"{counts['trusted']:>12}  {name}"
             )
         lines += [
             "",

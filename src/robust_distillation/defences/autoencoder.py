@@ -21,11 +21,12 @@ from robust_distillation.classifiers.training import (
     shuffled_batches,
     whole_batches,
 )
+from robust_distillation.dataset.pixels import quantise
+from robust_distillation.defences.settings import Autoencoder
 from robust_distillation.files import STRICT
-from robust_distillation.params import Autoencoder, Count, format_epsilon
-from robust_distillation.threats.evasion.sign import craft
+from robust_distillation.settings import Count, format_epsilon
+from robust_distillation.threats.evasion.ensemble import craft
 from robust_distillation.threats.evasion.victim import Model
-from robust_distillation.threats.poison import quantise
 
 Pairs = tuple[Array, Array]
 

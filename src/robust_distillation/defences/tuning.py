@@ -10,7 +10,7 @@ import keras_tuner
 
 from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.defences.autoencoder import Hyperparameters, Pairs, build_autoencoder, fit_autoencoder
-from robust_distillation.params import Tune
+from robust_distillation.defences.settings import Tune
 
 # Opens a trial's record: (trial id, its hyperparameters) to a context that takes the trial's history.
 TrialRecord = Callable[[str, dict[str, Any]], AbstractContextManager[Callable[[dict[str, list[float]]], None]]]

@@ -11,7 +11,7 @@ from robust_distillation.dataset.pickles import ImageSet, save_pickle
 from robust_distillation.params import Params
 from robust_distillation.paths import POISONED, SURROGATE, TRAIN, TRUTH
 from robust_distillation.stages.results import report_figure, report_metrics
-from robust_distillation.threats.poison import poison
+from robust_distillation.threats.poisons.poison import poison
 
 
 def main(params: Params) -> None:
@@ -20,7 +20,7 @@ def main(params: Params) -> None:
     train = ImageSet.load(TRAIN)
     surrogate = load_model(SURROGATE)
     result = poison(train.features, train.labels, surrogate, params.poison)
-    poisoned = replace(train, features=result.features)
+    poisoned = replace(train, features=result.features, labels=result.labels)
     poisoned.save(POISONED)
     save_pickle(TRUTH, {"ids": train.ids, "kinds": result.kinds, "epsilons": result.epsilons})
 

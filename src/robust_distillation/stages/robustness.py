@@ -5,7 +5,7 @@ import csv
 import mlflow
 import numpy as np
 
-from robust_distillation.auditing.audit import NearestSearch, Reliability, audit
+from robust_distillation.auditing.audit import audit
 from robust_distillation.auditing.flags import MEANINGS
 from robust_distillation.auditing.report import Report
 from robust_distillation.classifiers.storage import load_model
@@ -14,11 +14,12 @@ from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.defence import Defence
 from robust_distillation.defences.reform import reformed_classifier
 from robust_distillation.files import replacing
-from robust_distillation.params import Params, format_epsilon
+from robust_distillation.params import Params
 from robust_distillation.paths import BUILD, DEFENCE, ROBUSTNESS, SURROGATE, TEACHER, TEST, TRAIN, UNDEFENDED
+from robust_distillation.settings import format_epsilon
 from robust_distillation.stages.results import report_figure, report_metrics
 from robust_distillation.stages.shards import Shards
-from robust_distillation.threats.evasion.ensemble import Budget
+from robust_distillation.threats.evasion.attack import Budget
 from robust_distillation.threats.evasion.transfer import extract
 from robust_distillation.threats.evasion.victim import Model, Victim
 from robust_distillation.tracking.runs import input_digest
@@ -49,8 +50,8 @@ def main(params: Params) -> None:
         beside={"undefended": Victim(load_model(UNDEFENDED)), "teacher": teacher},
         sources=sources,
         transfer_steps=settings.transfer_steps,
-        nearest=NearestSearch(**vars(settings.distances), models=("undefended", "student")),
-        reliability=Reliability(**vars(settings.flags)),
+        nearest=settings.distances,
+        reliability=settings.flags,
         done=shards,
     )
     mlflow.set_tags(

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from robust_distillation.auditing.flags import MEANINGS
 from robust_distillation.errors import InputError
-from robust_distillation.params import Params, Promotion, format_epsilon
+from robust_distillation.params import Params
+from robust_distillation.settings import format_epsilon
 from robust_distillation.tracking import store
 from robust_distillation.tracking.interruption import close_abandoned
 from robust_distillation.tracking.runs import git
+from robust_distillation.tracking.settings import Promotion
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from robust_distillation.threats.evasion.attack import Attack
+from robust_distillation.threats.evasion import ATTACKS
+from robust_distillation.threats.evasion.attack import Attack, Budget
 from robust_distillation.threats.evasion.carlini_wagner import CarliniWagner
-from robust_distillation.threats.evasion.ensemble import ATTACKS, Budget
+from robust_distillation.threats.evasion.ensemble import attack_by_name
 from robust_distillation.threats.evasion.sign import PGD
 from robust_distillation.threats.evasion.transfer import Transfer
 from robust_distillation.threats.evasion.victim import Victim
@@ -36,7 +37,7 @@ def make(name: str, norm: str, problem) -> Attack:
         return Transfer(attack=PGD(norm=norm, steps=20), surrogate=problem.model)
     if name == "carlini_wagner":
         return CarliniWagner(steps=60, binary_search_steps=3, learning_rate=0.1, initial_c=1.0)
-    return ATTACKS[name](Budget(norm=norm, steps=20, queries=300))
+    return attack_by_name(name, Budget(norm=norm, steps=20, queries=300))
 
 
 def test_each_attack_is_in_one_list():

@@ -3,8 +3,9 @@ import pytest
 import tensorflow as tf
 
 from robust_distillation.threats.evasion.deepfool import DeepFool
+from robust_distillation.threats.evasion.ensemble import craft
 from robust_distillation.threats.evasion.noise import UniformNoise
-from robust_distillation.threats.evasion.sign import FGSM, IFGSM, MIFGSM, PGD, craft
+from robust_distillation.threats.evasion.sign import FGSM, IFGSM, MIFGSM, PGD
 from robust_distillation.threats.evasion.victim import UnreliableWarning, Victim, as_victim
 
 ATTACKS = {

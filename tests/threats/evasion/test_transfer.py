@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.errors import InputError
-from robust_distillation.params import Training
 from robust_distillation.threats.evasion import transfer
 from robust_distillation.threats.evasion.sign import PGD
 from robust_distillation.threats.evasion.transfer import Transfer, extract

@@ -11,8 +11,8 @@ import tensorflow as tf
 from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
+from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
-from robust_distillation.params import Filter
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Auto-PGD (Croce and Hein 2020, *Reliable evaluation of adversarial robustness*): PGD that finds its own step size."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,7 @@ from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.attack import (
     Attack,
+    Budget,
     generators,
     is_fooled,
     likeliest_wrong,
@@ -191,6 +192,8 @@ class _AutoPGD(Attack):
     steps: int = 100
     restarts: int = 1
 
+    spends: ClassVar[tuple[str, ...]] = (*Attack.spends, "steps", "restarts")
+
     def __post_init__(self) -> None:
         self._check_positive("steps", "restarts")
 
@@ -302,3 +305,8 @@ class APGDT(_AutoPGD):
             )
 
         return restarted(victim, images, labels, None, 1 + self.restarts * likeliest.shape[1], attempt)
+
+
+def apgd_dlr(budget: Budget) -> APGD:
+    """Return Auto-PGD on the difference-of-logits ratio."""
+    return APGD.within(budget, loss="dlr")

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +15,34 @@ from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.norms import Norm
 from robust_distillation.threats.evasion.victim import Model, UnreliableWarning, Victim, as_victim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What an attack may spend on an image.
+
+    Attributes:
+        norm: of the ball.
+        steps: gradients of each start of an iterative attack.
+        restarts: starts of each attack that starts at random.
+        queries: of a black-box attack.
+        seed: of random draws.
+        step_size: of attacks that step along a sign; None for their own.
+        early_stop: whether an image that fooled the model costs such attacks no more.
+
+    Example:
+        >>> budget = rd.Budget(norm="l2", steps=50)
+        >>> rd.build(["apgd_ce"], budget).attacks["apgd_ce"]
+        APGD(norm='l2', seed=0, steps=50, restarts=1, loss='cross_entropy')
+    """
+
+    norm: Norm = "linf"
+    steps: int = 100
+    restarts: int = 1
+    queries: int = 5000
+    seed: int = 0
+    step_size: float | None = None
+    early_stop: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +67,13 @@ class Attack(ABC):
 
     norm: Norm = "linf"
     seed: int = 0
+
+    spends: ClassVar[tuple[str, ...]] = ("norm", "seed")  # fields of a `Budget` that are taken over
+
+    @classmethod
+    def within(cls, budget: Budget, **changes: Any) -> Self:
+        """Return this attack with what it can use of a budget, and other fields changed."""
+        return cls(**{name: getattr(budget, name) for name in cls.spends} | changes)
 
     def __call__(
         self,

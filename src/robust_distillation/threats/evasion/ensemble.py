@@ -1,20 +1,16 @@
 """Several attacks judged together: each runs on the images that still stand, and an image must withstand them all."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from robust_distillation.arrays import Array
-from robust_distillation.threats.evasion.apgd import APGD, APGDT
-from robust_distillation.threats.evasion.attack import Attack, check_images
-from robust_distillation.threats.evasion.deepfool import DeepFool
-from robust_distillation.threats.evasion.fab import FABT
-from robust_distillation.threats.evasion.hop_skip_jump import HopSkipJump
-from robust_distillation.threats.evasion.noise import UniformNoise
+from robust_distillation.errors import InputError
+from robust_distillation.threats.evasion import ATTACKS
+from robust_distillation.threats.evasion.attack import Attack, Budget, check_images
 from robust_distillation.threats.evasion.norms import Norm
-from robust_distillation.threats.evasion.sign import FGSM, IFGSM, MIFGSM, PGD
-from robust_distillation.threats.evasion.square import Square
 from robust_distillation.threats.evasion.victim import Model, Victim, as_victim
 
 WRONG = "clean"
@@ -98,58 +94,52 @@ class Ensemble:
         return Verdicts(adversarial, broken_by)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """What an attack of an ensemble may spend on an image.
-
-    Attributes:
-        norm: of the ball.
-        steps: gradients of each start of an iterative attack.
-        restarts: starts of each attack that starts at random.
-        queries: of a black-box attack.
-        seed: of random draws.
-
-    Example:
-        >>> budget = rd.Budget(norm="l2", steps=50)
-        >>> rd.build(["apgd_ce"], budget).attacks["apgd_ce"]
-        APGD(norm='l2', seed=0, steps=50, restarts=1, loss='cross_entropy')
-    """
-
-    norm: Norm = "linf"
-    steps: int = 100
-    restarts: int = 1
-    queries: int = 5000
-    seed: int = 0
-
-
-ATTACKS: dict[str, Callable[[Budget], Attack]] = {
-    "fgsm": lambda b: FGSM(norm=b.norm, seed=b.seed),
-    "i_fgsm": lambda b: IFGSM(norm=b.norm, seed=b.seed, steps=b.steps, early_stop=True),
-    "mi_fgsm": lambda b: MIFGSM(norm=b.norm, seed=b.seed, steps=b.steps, early_stop=True),
-    "pgd": lambda b: PGD(norm=b.norm, seed=b.seed, steps=b.steps, restarts=b.restarts, early_stop=True),
-    "apgd_ce": lambda b: APGD(norm=b.norm, seed=b.seed, steps=b.steps, restarts=b.restarts),
-    "apgd_dlr": lambda b: APGD(norm=b.norm, seed=b.seed, steps=b.steps, restarts=b.restarts, loss="dlr"),
-    "apgd_t": lambda b: APGDT(norm=b.norm, seed=b.seed, steps=b.steps, restarts=b.restarts),
-    "fab_t": lambda b: FABT(norm=b.norm, seed=b.seed, steps=b.steps, restarts=b.restarts),
-    "deepfool": lambda b: DeepFool(norm=b.norm, seed=b.seed),
-    "uniform_noise": lambda b: UniformNoise(norm=b.norm, seed=b.seed),
-    "hop_skip_jump": lambda b: HopSkipJump(norm=b.norm, seed=b.seed, queries=b.queries),
-    # With the published number of queries, the official code leaves the schedule as it is for 10,000.
-    "square": lambda b: Square(norm=b.norm, seed=b.seed, queries=b.queries, rescale_schedule=b.queries != 5000),
-}
 STANDARD = ("apgd_ce", "apgd_t", "fab_t", "square")
 RAND = ("apgd_ce", "apgd_dlr")
 
 
+def attack_by_name(name: str, budget: Budget) -> Attack:
+    """Return an attack of `ATTACKS`, or a user's own, within a budget.
+
+    Raises:
+        InputError: there is none of that name, or what it names makes no attack.
+    """
+    entry: Any = ATTACKS[name]
+    make = entry.within if isinstance(entry, type) and issubclass(entry, Attack) else entry
+    attack = make(budget) if callable(make) else make
+    if not isinstance(attack, Attack):
+        raise InputError(f"attack {name}: must make an Attack of a Budget. Received: {type(attack).__name__}")
+    return attack
+
+
 def build(names: Sequence[str], budget: Budget) -> Ensemble:
-    """Return the ensemble of the named attacks, keys of `ATTACKS`, each with this budget.
+    """Return the ensemble of the named attacks, of `ATTACKS` or `package.module:Name`, each with this budget.
+
+    Raises:
+        InputError: there is no such attack.
 
     Example:
         >>> ensemble = rd.build(["fgsm", "pgd"], rd.Budget(steps=50, restarts=2))
         >>> ensemble(victim, images, labels, epsilon=0.1).broken_by.tolist()
         ['', '', '', '', 'fgsm', 'fgsm', '', '', '', '']
     """
-    return Ensemble({name: ATTACKS[name](budget) for name in names})
+    return Ensemble({name: attack_by_name(name, budget) for name in names})
+
+
+def craft(
+    name: str,
+    model: Model | Victim,
+    images: Array,
+    labels: Array,
+    *,
+    epsilon: float,
+    alpha: float,
+    iterations: int,
+    seed: int = 0,
+) -> Array:
+    """Run an attack by name all the way, with steps of `alpha` if it steps, as poisoners and defenders do."""
+    budget = Budget(steps=iterations, step_size=alpha, seed=seed, early_stop=False)
+    return attack_by_name(name, budget)(model, images, labels, epsilon=epsilon)
 
 
 def standard(*, norm: Norm = "linf", seed: int = 0) -> Ensemble:

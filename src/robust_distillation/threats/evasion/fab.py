@@ -1,6 +1,7 @@
 """FAB-T: the fast adaptive boundary attack, which steps along the model's linearised boundary towards the image."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -46,6 +47,8 @@ class FABT(MinimumNorm):
     alpha_max: float = 0.1
     eta: float = 1.05
     beta: float = 0.9
+
+    spends: ClassVar[tuple[str, ...]] = (*MinimumNorm.spends, "steps", "restarts")
 
     def __post_init__(self) -> None:
         self._check_positive("steps", "restarts", "n_targets", "alpha_max", "eta", "beta")

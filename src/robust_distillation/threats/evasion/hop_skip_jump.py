@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -58,6 +58,8 @@ class HopSkipJump(MinimumNorm):
     gamma: float = 1.0
     draws: int = 100
     starts: Array | None = None
+
+    spends: ClassVar[tuple[str, ...]] = (*MinimumNorm.spends, "queries")
 
     def __post_init__(self) -> None:
         self._check_positive("queries", "initial_evaluations", "max_evaluations", "gamma")

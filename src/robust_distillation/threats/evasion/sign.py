@@ -19,7 +19,7 @@ from robust_distillation.threats.evasion.norms import (
     random_start,
     steepest,
 )
-from robust_distillation.threats.evasion.victim import Model, Victim
+from robust_distillation.threats.evasion.victim import Victim
 
 BLOCKS = 8  # a batch shrinks by whole eighths, for every new size costs some set-up
 LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin}
@@ -152,6 +152,7 @@ class _Iterative(Attack):
     loss: Literal["cross_entropy", "margin"] = "cross_entropy"
     early_stop: bool = False
 
+    spends: ClassVar[tuple[str, ...]] = (*Attack.spends, "steps", "step_size", "early_stop")
     reach: ClassVar[float] = 2.5  # steps * step_size / epsilon, where step_size is None
     trusted: ClassVar[int] = 10  # steps below which a warning is due
 
@@ -266,6 +267,7 @@ class PGD(_Iterative):
     steps: int = 40
     restarts: int = 1
 
+    spends: ClassVar[tuple[str, ...]] = (*_Iterative.spends, "restarts")
     trusted: ClassVar[int] = 20
 
     def __post_init__(self) -> None:
@@ -280,21 +282,3 @@ class PGD(_Iterative):
             return self._iterate(victim, images[rows], start, labels[rows], aims, epsilon)
 
         return restarted(victim, images, labels, targets, self.restarts, attempt)
-
-
-def craft(
-    kind: str,
-    model: Model | Victim,
-    images: Array,
-    labels: Array,
-    *,
-    epsilon: float,
-    alpha: float,
-    iterations: int,
-    seed: int = 0,
-) -> Array:
-    """Run `fgsm`, or `i_fgsm`, `mi_fgsm` or `pgd` with steps of `alpha`, as poisoners and defenders name them."""
-    if kind == "fgsm":
-        return FGSM()(model, images, labels, epsilon=epsilon)
-    iterative: dict[str, type[_Iterative]] = {"i_fgsm": IFGSM, "mi_fgsm": MIFGSM, "pgd": PGD}
-    return iterative[kind](steps=iterations, step_size=alpha, seed=seed)(model, images, labels, epsilon=epsilon)

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import tensorflow as tf
 
 from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
-from robust_distillation.threats.evasion.attack import Attack, generators, is_fooled, restarted, rows_where
+from robust_distillation.threats.evasion.attack import Attack, Budget, generators, is_fooled, restarted, rows_where
 from robust_distillation.threats.evasion.losses import margin
 from robust_distillation.threats.evasion.norms import AXES, SMALLEST, Norm, clipped, length, per_image
 from robust_distillation.threats.evasion.victim import Victim
@@ -270,6 +271,16 @@ class Square(Attack):
     p_init: float = 0.8
     restarts: int = 1
     rescale_schedule: bool = True
+
+    spends: ClassVar[tuple[str, ...]] = (*Attack.spends, "queries")
+
+    @classmethod
+    def within(cls, budget: Budget, **changes: Any) -> Self:
+        """Return this attack within a budget.
+
+        With the published number of queries, the official code leaves the schedule as it is for 10,000.
+        """
+        return super().within(budget, **{"rescale_schedule": budget.queries != 5000} | changes)
 
     def __post_init__(self) -> None:
         self._check_positive("queries", "restarts")

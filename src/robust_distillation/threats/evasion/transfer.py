@@ -17,9 +17,9 @@ import tensorflow as tf
 from tensorflow.python.eager.context import context
 
 from robust_distillation.arrays import Array
+from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.errors import InputError
-from robust_distillation.params import Training
 from robust_distillation.progress import Bar
 from robust_distillation.threats.evasion.attack import Attack, check_epsilon, check_images
 from robust_distillation.threats.evasion.losses import cross_entropy

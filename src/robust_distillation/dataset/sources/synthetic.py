@@ -1,0 +1,36 @@
+"""Traffic signs that are drawn here, in the official archives' layout."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robust_distillation.dataset import archives
+from robust_distillation.dataset.archives import ARCHIVES
+from robust_distillation.dataset.signs import SIGNS, resolve_classes, sign_name
+from robust_distillation.dataset.sources.source import Source, find_folder
+from robust_distillation.dataset.splitting import split_training
+
+if TYPE_CHECKING:
+    from robust_distillation.dataset.settings import Data, Dataset
+
+
+def check(data: "Data") -> None:
+    """Refuse a repository without its folder for downloads, on which the stage depends whatever the source is."""
+    find_folder(data, ARCHIVES)
+
+
+def fetch(folder: Path, data: "Data", dataset: "Dataset") -> None:
+    """Draw the archives."""
+    from robust_distillation.dataset.synthetic import draw_archives
+
+    drawn, every = data.synthetic, range(len(SIGNS))
+    draw_archives(
+        folder,
+        classes=every if drawn.classes == "all" else resolve_classes(dataset.classes, every),
+        tracks_per_class=drawn.tracks_per_class,
+        frames_per_track=drawn.frames_per_track,
+        test_per_class=drawn.test_per_class,
+        seed=drawn.seed,
+    )
+
+
+SOURCE = Source(check=check, fetch=fetch, reader=archives, name=sign_name, split=split_training)

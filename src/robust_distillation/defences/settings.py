@@ -1,0 +1,86 @@
+"""Settings of the defender: autoencoder, filter, teacher and abstention."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from robust_distillation.classifiers.settings import Training
+from robust_distillation.defences.detectors import DETECTORS
+from robust_distillation.settings import (
+    Count,
+    Epsilon,
+    Epsilons,
+    PositiveShare,
+    Seed,
+    distinct,
+    one_of,
+    section,
+    several_of,
+)
+from robust_distillation.threats.evasion import ATTACKS
+
+
+@section
+class Tune:
+    """The search for the autoencoder's hyperparameters."""
+
+    algorithm: Literal["bayesian", "hyperband"]
+    max_trials: Count
+    epochs: Count
+    widths: Annotated[list[Count], Field(min_length=1)]
+    depths: Annotated[list[Annotated[int, Field(ge=1, le=4)]], Field(min_length=1)]
+    latents: Annotated[list[Count], Field(min_length=1)]
+    learning_rates: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    optimizers: Annotated[list[Literal["adam", "sgd"]], Field(min_length=1)]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def rates_are_in_order(self) -> "Tune":
+        """Refuse a range of learning rates whose ends are equal or swapped."""
+        low, high = self.learning_rates
+        if low >= high:
+            raise ValueError(f"learning_rates must be the lower end, then the higher. Received: [{low}, {high}]")
+        return self
+
+
+@section
+class Autoencoder:
+    """How the denoising autoencoder is trained."""
+
+    mode: Literal["adversarial", "gaussian"]
+    kinds: Annotated[list[str], several_of(ATTACKS), distinct()]
+    epsilons: Epsilons
+    alpha: Epsilon
+    iterations: Count
+    noise: Annotated[float, Field(gt=0, le=1)]
+    epochs: Count
+    patience: Count
+    batch_size: Count
+    seed: Seed
+
+
+@section
+class Filter:
+    """Which images are discarded and what becomes of the rest."""
+
+    detector: Annotated[str, one_of(DETECTORS)]
+    threshold_start: Annotated[float, Field(gt=0)]
+    keep_clean: PositiveShare
+    reform: Literal["reconstruct", "none"]
+
+
+@section
+class Teacher(Training):
+    """The teacher: a classifier trained at a softmax temperature."""
+
+    temperature: Annotated[float, Field(gt=0)]
+
+
+@section
+class Abstention:
+    """When the student returns null."""
+
+    measure: Literal["passes", "nearest_class"]
+    passes: Annotated[int, Field(ge=2)]
+    coverage: PositiveShare
+    seed: Seed
