@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robust_distillation.threats.evasion.acceleration import Precision
 
 EPSILON = 8 / 255
 NEAR = 1.0  # the L2 radius at which attacks that look for the nearest adversarial image are judged
@@ -17,7 +20,7 @@ class Setting:
         changes: of the attack's own defaults.
     """
 
-    precision: str | None = None
+    precision: "Precision | None" = None
     changes: dict[str, Any] = field(default_factory=dict)
 
     def victim(self, model: Any, batch_size: int) -> Any:

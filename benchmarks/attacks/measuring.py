@@ -66,19 +66,22 @@ def take_turns(runs: dict[str, Run], images: Array, labels: Array, repeats: int,
 
 
 def answers(model: Any, images: Array) -> Array:
-    return model.predict(images, batch_size=500, verbose=0).argmax(axis=1)
+    classes: Array = model.predict(images, batch_size=500, verbose=0).argmax(axis=1)
+    return classes
 
 
 def distances(images: Array, adversarial: Array, norm: str) -> Array:
     changes = (adversarial - images).reshape(len(images), -1)
-    return np.linalg.norm(changes, np.inf if norm == "linf" else 2, axis=1)
+    lengths: Array = np.linalg.norm(changes, np.inf if norm == "linf" else 2, axis=1)
+    return lengths
 
 
 def stands(model: Any, images: Array, labels: Array, adversarial: Array, epsilon: float, norm: str) -> Array:
     """Tell for which images the model is right and no wrong answer within epsilon was found."""
     near = distances(images, adversarial, norm) <= epsilon + 1e-6
     fell = near & (answers(model, adversarial) != labels)
-    return (answers(model, images) == labels) & ~fell
+    still: Array = (answers(model, images) == labels) & ~fell
+    return still
 
 
 def nearest(model: Any, images: Array, labels: Array, adversarial: Array, norm: str) -> float | None:

@@ -57,7 +57,8 @@ def jitter(images: Array, rng: np.random.Generator) -> Array:
     contrast = rng.uniform(0.7, 1.3, shape).astype(np.float32)
     brightness = rng.uniform(-0.15, 0.15, shape).astype(np.float32)
     mean = images.mean(axis=(1, 2, 3), keepdims=True)
-    return np.clip((images - mean) * contrast + mean + brightness, 0, 1)
+    varied: Array = np.clip((images - mean) * contrast + mean + brightness, 0, 1)
+    return varied
 
 
 def train(name: str, splits: Splits) -> Any:

@@ -88,7 +88,8 @@ def foolbox(case: Case, model: Any, forward: Callable[..., Any], batch_size: int
 
     def run(images: Array, labels: Array) -> Array:
         wrong = foolbox.criteria.Misclassification(tf.constant(labels))
-        return attack.run(bounded, tf.constant(images), wrong, **radius).numpy()
+        adversarial: Array = attack.run(bounded, tf.constant(images), wrong, **radius).numpy()
+        return adversarial
 
     return in_batches(run, batch_size)
 
@@ -104,10 +105,11 @@ def original(model: Any, batch_size: int, *, attack: str | None = None, queries:
     judge.square.n_queries = queries
 
     def run(images: Array, labels: Array) -> Array:
-        adversarial, _ = judge.run_standard_evaluation(
+        found, _ = judge.run_standard_evaluation(
             channels_first(images), torch.from_numpy(labels), batch_size=batch_size
         )
-        return adversarial.numpy().transpose(0, 2, 3, 1)
+        adversarial: Array = found.numpy().transpose(0, 2, 3, 1)
+        return adversarial
 
     return run
 
