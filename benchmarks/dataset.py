@@ -6,7 +6,6 @@ Usage:
 
 import csv
 import io
-import subprocess
 import sys
 import time
 import zipfile
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from joblib import cpu_count
 from PIL import Image
+from pipeline import git
 
 from robust_distillation.dataset.archives import ARCHIVES, TEST_IMAGES, TEST_LABELS, TRAINING_IMAGES
 from robust_distillation.dataset.generator import SETS, DatasetGenerator
@@ -65,7 +65,6 @@ def main(folder: Path) -> None:
         start = time.perf_counter()
         images[name] = run(folder)
         seconds[name] = time.perf_counter() - start
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)  # noqa: S607
     write_json(
         RESULT,
         {
@@ -76,7 +75,7 @@ def main(folder: Path) -> None:
             "image_size": SIZE,
             "cores": cpu_count(),
             "command": "python benchmarks/dataset.py FOLDER_WITH_THE_THREE_ARCHIVES",
-            "commit": commit.stdout.strip(),
+            "commit": git("rev-parse", "HEAD"),
         },
     )
     print(RESULT.read_text(), end="")

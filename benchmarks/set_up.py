@@ -28,12 +28,13 @@ HEAVY = "import tensorflow, mlflow, great_expectations, alibi_detect.od"
 def by_pip(folder: Path, environment: dict[str, str]) -> None:
     """Install with pip alone, as this project did until it took uv."""
     python = folder / ".venv/bin/python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--no-deps"]
-    for command in (
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--no-deps"]
+    commands: list[list[str | Path]] = [
         [sys.executable, "-m", "venv", folder / ".venv"],
         [*pip, "--require-hashes", "-r", folder / "requirements.lock"],
         [*pip, "--no-build-isolation", "--editable", folder],
-    ):
+    ]
+    for command in commands:
         subprocess.run(command, env=environment, check=True)  # noqa: S603
 
 

@@ -6,7 +6,6 @@ FOLDER holds the official archives. Draws fresh synthetic signs, trains on them,
 to the sign's box, each scaled to zero mean and unit variance) and writes results/synthetic-to-real/metrics.json.
 """
 
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 from PIL import Image
+from pipeline import git
 from tqdm import tqdm
 
 from robust_distillation.arrays import Array
@@ -127,12 +127,7 @@ def main(archives: Path, tracks: int, frames: int, epochs: int, seed: int) -> No
         "train_seconds": round(train_seconds, 1),
         "command": "python benchmarks/synthetic_to_real.py --archives FOLDER"
         f" --tracks {tracks} --frames {frames} --epochs {epochs} --seed {seed}",
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip(),
+        "commit": git("rev-parse", "HEAD"),
     }
     write_json(METRICS, metrics)
     click.echo(f"accuracy {metrics['accuracy']:.4f} on {len(labels)} real test images ({metrics['dataset']})")

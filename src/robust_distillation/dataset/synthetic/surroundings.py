@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from robust_distillation.arrays import Array
-from robust_distillation.dataset.synthetic.faces import Material
+from robust_distillation.dataset.synthetic.drawing import Material
 
 DRAWING = 288  # side of a drawing of materials, in pixels
 TEXTURE = 144  # side of the pictures made of it

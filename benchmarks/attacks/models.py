@@ -1,6 +1,6 @@
-"""The models that the benchmarks attack, trained on GTSRB (43 classes, 32x32) where they are not there yet.
+"""The models that are attacked, trained on GTSRB (43 classes, 32x32) where they are not there yet.
 
-    python benchmarks/attack_models.py --archives FOLDER
+    python -m benchmarks.attacks.models --archives FOLDER
 
 Writes build/attacks/NAME.keras, NAME one of cnn, resnet, robust-cnn and robust-resnet, and build/attacks/test.npz, the
 test set in the official order. The robust ones are trained by N-FGSM (de Jorge et al. 2022, algorithm 1: noise of twice
@@ -19,17 +19,32 @@ from robust_distillation.dataset.generator import DatasetGenerator, Splits
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.files import replacing
 
+from .cases import EPSILON
+
 FOLDER = Path("build/attacks")
-EPSILON = 8 / 255
+TEST = FOLDER / "test.npz"
 EPOCHS = {"cnn": 6, "resnet": 4, "robust-cnn": 10, "robust-resnet": 10}
 SEED = 7
 BATCH_SIZE = 128
 
 
-def test_set() -> tuple[Array, Array]:
-    """Return the official test images in their order, float32 (12630, 32, 32, 3) in [0, 1], and their labels."""
-    with np.load(FOLDER / "test.npz") as arrays:
-        return arrays["features"].astype(np.float32) / 255, arrays["labels"]
+def load(name: str) -> Any:
+    """Return a trained model."""
+    from robust_distillation.classifiers.storage import load_model
+
+    return load_model(found(FOLDER / f"{name}.keras"))
+
+
+def first_images(count: int) -> tuple[Array, Array]:
+    """Return the first official test images, float32 (count, 32, 32, 3) in [0, 1], and their labels."""
+    with np.load(found(TEST)) as arrays:
+        return arrays["features"][:count].astype(np.float32) / 255, arrays["labels"][:count].astype(np.int64)
+
+
+def found(path: Path) -> Path:
+    if not path.exists():
+        raise click.ClickException(f"{path}: not found; run `python -m benchmarks.attacks.models --archives FOLDER`")
+    return path
 
 
 def in_official_order(test: ImageSet) -> ImageSet:
@@ -42,7 +57,8 @@ def jitter(images: Array, rng: np.random.Generator) -> Array:
     contrast = rng.uniform(0.7, 1.3, shape).astype(np.float32)
     brightness = rng.uniform(-0.15, 0.15, shape).astype(np.float32)
     mean = images.mean(axis=(1, 2, 3), keepdims=True)
-    return np.clip((images - mean) * contrast + mean + brightness, 0, 1)
+    varied: Array = np.clip((images - mean) * contrast + mean + brightness, 0, 1)
+    return varied
 
 
 def train(name: str, splits: Splits) -> Any:
@@ -64,7 +80,6 @@ def train(name: str, splits: Splits) -> Any:
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer.build(model.trainable_variables)
 
-    @tf.function
     def perturb(batch: Any, truth: Any, noise: Any, epsilon: Any) -> Any:
         start = batch + noise
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -72,7 +87,6 @@ def train(name: str, splits: Splits) -> Any:
             loss = loss_of(truth, model(start, training=False))
         return start + epsilon * tf.sign(tape.gradient(loss, start))
 
-    @tf.function
     def update(batch: Any, truth: Any) -> Any:
         with tf.GradientTape() as tape:
             logits = model(batch, training=True)
@@ -82,6 +96,7 @@ def train(name: str, splits: Splits) -> Any:
         )
         return loss, tf.reduce_mean(tf.cast(tf.argmax(logits, 1) == truth, tf.float32))
 
+    perturb_in_graph, update_in_graph = tf.function(perturb), tf.function(update)
     rng = np.random.default_rng(SEED)
     validate = splits.validate
     step = 0
@@ -93,8 +108,8 @@ def train(name: str, splits: Splits) -> Any:
             if robust:
                 epsilon = np.float32(EPSILON * min(1.0, 3 * (step + 1) / n_steps))
                 noise = rng.uniform(-2 * epsilon, 2 * epsilon, batch.shape).astype(np.float32)
-                batch = perturb(batch, truth, noise, tf.constant(epsilon))
-            loss, accuracy = update(batch, truth)
+                batch = perturb_in_graph(batch, truth, noise, tf.constant(epsilon))
+            loss, accuracy = update_in_graph(batch, truth)
             step += 1
             if step % 20 == 0:
                 bar.set_postfix(loss=f"{float(loss):.3f}", accuracy=f"{float(accuracy):.3f}", refresh=False)
@@ -114,7 +129,7 @@ def main(archives: Path, names: tuple[str, ...]) -> None:
         n_classes="all", n_train_samples="all", n_validate_samples=1290, n_test_samples="all", image_size=32, seed=SEED
     ).generate(archives)
     test = in_official_order(splits.test)
-    with replacing(FOLDER / "test.npz") as temporary, temporary.open("wb") as handle:
+    with replacing(TEST) as temporary, temporary.open("wb") as handle:
         np.savez(handle, features=test.features, labels=test.labels)
     for name in names or tuple(EPOCHS):
         if not (FOLDER / f"{name}.keras").exists():
