@@ -31,6 +31,7 @@ UV_NAMES = {
     "cert": "SSL_CERT_FILE",
     "proxy": "ALL_PROXY",
 }
+LAYERS = ["lint-imports", "--no-logo"]
 DOCS = ["sphinx-build", "--fail-on-warning", "--fresh-env", "--quiet", "docs", os.path.join("build", "docs")]
 LISTED = re.compile(rb" (\x1b\[[0-9;]*m)*[-+~]")
 
@@ -191,7 +192,7 @@ def run():
 
 def test():
     """Run the linters, build the documentation and then, whatever they say, run the tests."""
-    commands = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], DOCS, ["pytest"])
+    commands = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], LAYERS, DOCS, ["pytest"])
     statuses = [subprocess.call(command) for command in commands]
     return next((status for status in reversed(statuses) if status != 0), 0)
 

@@ -252,10 +252,10 @@ def test_a_set_up_that_failed_or_was_killed_is_done_again(bootstrap, steps, monk
 
 def test_the_tests_run_last_and_their_status_wins(bootstrap, monkeypatch):
     called = []
-    results = {"ruff": 1, "mypy": 0, "sphinx-build": 0, "pytest": 0}
+    results = {"ruff": 1, "mypy": 0, "lint-imports": 0, "sphinx-build": 0, "pytest": 0}
     monkeypatch.setattr(subprocess, "call", lambda command: called.append(command[0]) or results[command[0]])
     assert bootstrap.test() == 1
-    assert called == ["ruff", "ruff", "mypy", "sphinx-build", "pytest"]
+    assert called == ["ruff", "ruff", "mypy", "lint-imports", "sphinx-build", "pytest"]
     results["pytest"] = 5
     assert bootstrap.test() == 5
 

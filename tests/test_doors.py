@@ -12,7 +12,7 @@ from robust_distillation.classifiers import ARCHITECTURES, METHODS
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.dataset.generator import DatasetGenerator
-from robust_distillation.dataset.settings import Data, Dataset
+from robust_distillation.dataset.settings import Data
 from robust_distillation.dataset.sources import SOURCES
 from robust_distillation.defences.detectors import DETECTORS
 from robust_distillation.defences.detectors.detector import load_detector, margin, save_detector
@@ -79,7 +79,7 @@ def hinge(model, images, targets, temperature):
     return keras.losses.categorical_hinge(2 * targets - 1, logits / temperature), logits
 
 
-def draw(folder, data, dataset):
+def draw(folder, data, classes):
     from robust_distillation.dataset.synthetic import draw_archives
 
     draw_archives(folder, classes=[1, 14], tracks_per_class=6, frames_per_track=2, test_per_class=2, seed=1)
@@ -150,8 +150,7 @@ def test_a_source(own):
     data = Data(**values)
     folder = own / "raw"
     folder.mkdir()
-    asked = Dataset(**vars(params.dataset) | {"classes": [1, 14]})
-    SOURCES[data.source].fetch(folder, data, asked)
+    SOURCES[data.source].fetch(folder, data, [1, 14])
     counts = {"n_train_samples": 4, "n_validate_samples": 2, "n_test_samples": 2, "n_trusted_samples": 2}
     splits = DatasetGenerator(n_classes="all", **counts).generate(folder, source=data.source)
     assert splits.names == ["my 1", "my 14"]

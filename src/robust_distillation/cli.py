@@ -41,14 +41,16 @@ def main(debug: bool) -> None:
 
 @main.command()
 def check() -> None:
-    """Refuse a params.yaml that cannot work, before `dvc repro` removes what the stages made."""
+    """Refuse a params.yaml that cannot work, before `dvc repro` removes what the stages made, and list their code."""
     from robust_distillation.files import write_json
     from robust_distillation.params import load_params
     from robust_distillation.paths import CHECKED, PARAMS
+    from robust_distillation.stages.code import write_code
 
     try:
         params = load_params()
         SOURCES[params.data.source].check(params.data)
+        write_code(params)
     except InputError as error:
         raise InputError(
             f"{error}; nothing has run: correct it, or go back with `git checkout . && dvc checkout`"

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+PIPELINE = Path("dvc.yaml")
+LOCK = Path("requirements.lock")
 
 DOWNLOADS = Path("data/downloads")
 RAW = Path("data/raw")
@@ -16,6 +18,7 @@ INFO = DATASET / "info.txt"
 POISONED = Path("data/poisoned/train.p")
 TRUTH = Path("data/truth/poison.p")
 FILTERED = Path("data/filtered/train.p")
+SURVIVORS = Path("data/filtered/raw.p")
 
 SURROGATE = Path("models/surrogate.keras")
 PROBE = Path("models/probe.keras")
@@ -37,4 +40,5 @@ HYPERPARAMETERS = Path("reports/best_hyperparameters.json")
 SCORES = Path("reports/scores.csv")
 ROBUSTNESS = Path("reports/robustness.csv")
 CHECKED = Path("reports/checked.json")
+CODE = Path("reports/code")
 REGISTERED = Path("reports/registered.json")

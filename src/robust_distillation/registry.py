@@ -36,6 +36,16 @@ class Registry(Mapping[str, Entry]):
             return name
         raise ValueError(f"must be one of {', '.join(self)}, or package.module:Name of your own {self.kind}")
 
+    def check_all(self, names: list[str]) -> list[str]:
+        """Return names of which each may be asked for.
+
+        Raises:
+            ValueError: one may not, or there is none.
+        """
+        if not names:
+            raise ValueError(f"must name at least one {self.kind}")
+        return [self.check(name) for name in names]
+
     def __getitem__(self, name: str) -> Entry:
         """Return what a name stands for.
 

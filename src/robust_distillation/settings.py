@@ -81,13 +81,5 @@ def one_of(registry: Registry[Any]) -> AfterValidator:
 
 
 def several_of(registry: Registry[Any]) -> AfterValidator:
-    """Accept a list of such names, none of them twice."""
-
-    def check(names: list[str]) -> list[str]:
-        if not names:
-            raise ValueError(f"must name at least one {registry.kind}")
-        for name in names:
-            registry.check(name)
-        return names
-
-    return AfterValidator(check)
+    """Accept a list of such names."""
+    return AfterValidator(registry.check_all)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
-from robust_distillation.stages import STAGES
 from robust_distillation.dataset.pickles import ImageSet, load_pickle
 from robust_distillation.files import read_json
 from robust_distillation.paths import DETECTOR_RECORD, FILTERED, METRICS, POISONED, SCORES, TRAIN, TRUTH
+from robust_distillation.stages import STAGES
 
 HEADLINES = {
     "dae_mse_clean",

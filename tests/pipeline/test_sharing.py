@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from robust_distillation.stages import STAGES
 from robust_distillation.paths import METRICS
+from robust_distillation.stages import STAGES
 
 
 @pytest.fixture(scope="module")

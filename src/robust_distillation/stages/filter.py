@@ -1,4 +1,4 @@
-"""filter: score the training set with the detector, discard above the inferred threshold, reform what is kept."""
+"""filter: score the training set with the detector, discard above the threshold, keep the rest, and reform it."""
 
 import csv
 from dataclasses import replace
@@ -15,7 +15,7 @@ from robust_distillation.defences.reform import reform
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_record, replacing
 from robust_distillation.params import Params
-from robust_distillation.paths import AUTOENCODER, CLASSES, DETECTOR, FILTERED, POISONED, SCORES, TRUSTED
+from robust_distillation.paths import AUTOENCODER, CLASSES, DETECTOR, FILTERED, POISONED, SCORES, SURVIVORS, TRUSTED
 from robust_distillation.records import Classes
 from robust_distillation.stages.pairs import split_trusted
 from robust_distillation.stages.results import report_metrics
@@ -34,6 +34,7 @@ def main(params: Params) -> None:
     check_classes(train.labels, kept, detector.threshold)
 
     survivors = train.take(kept)
+    survivors.save(SURVIVORS)
     reformed = np.rint(255 * reform(autoencoder, survivors.images, settings.reform)).astype(np.uint8)
     replace(survivors, features=reformed).save(FILTERED)
     with replacing(SCORES) as temporary, temporary.open("w", newline="") as handle:

@@ -17,11 +17,10 @@ from pydantic import TypeAdapter
 
 from robust_distillation.errors import InputError
 from robust_distillation.params import Params
-from robust_distillation.paths import DOWNLOADS
+from robust_distillation.paths import CODE, DOWNLOADS, PIPELINE
 from robust_distillation.tracking import store
 from robust_distillation.tracking.interruption import close_abandoned, process_tags, refuse_twin, terminable
 
-PIPELINE = Path("dvc.yaml")
 ARCHIVES = "${data.archives}"  # the one template in dvc.yaml
 GENERATED = ("dvc.lock", "reports")  # tracked by git, and written by the pipeline itself
 
@@ -86,7 +85,7 @@ def outcome_digest(stage: str, params: Params) -> str:
     Raises:
         InputError: as for `stage_run`.
     """
-    outcomes = {path: digest(Path(path)) for path in _entry(stage, params)["deps"] if not path.startswith("src/")}
+    outcomes = {path: digest(Path(path)) for path in _entry(stage, params)["deps"] if Path(path).parent != CODE}
     return _md5(json.dumps(outcomes, sort_keys=True).encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ from robust_distillation.paths import DOWNLOADS
 from robust_distillation.workspace import main_root
 
 if TYPE_CHECKING:
-    from robust_distillation.dataset.settings import Data, Dataset
+    from robust_distillation.dataset.settings import Classes, Data
 
 
 def check(data: "Data") -> None:
@@ -23,7 +23,7 @@ def check(data: "Data") -> None:
     find_folder(data, ARCHIVES)
 
 
-def fetch(folder: Path, data: "Data", _: "Dataset") -> None:
+def fetch(folder: Path, data: "Data", _: "Classes") -> None:
     """Take the archives out of the folder that data.archives names, or download them."""
     source = download_official() if data.archives == DOWNLOADS else find_folder(data, ARCHIVES)
     take({name: source / name for name in ARCHIVES}, source, archives, folder)

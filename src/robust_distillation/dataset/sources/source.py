@@ -13,7 +13,7 @@ from robust_distillation.files import read_bytes
 from robust_distillation.progress import Bar
 
 if TYPE_CHECKING:
-    from robust_distillation.dataset.settings import Data, Dataset
+    from robust_distillation.dataset.settings import Classes, Data
 
 SUMS = "SHA256SUMS"
 
@@ -24,7 +24,8 @@ class Source:
 
     Attributes:
         check: refuses, with an `InputError`, settings with which `fetch` could not begin; in an instant.
-        fetch: fills an empty folder with the raw files, every one of which can be read to its end.
+        fetch: fills an empty folder with the raw files of the classes that are asked for, at least, every one of which
+            can be read to its end.
         reader: lists and reads what lies in that folder.
         name: what people call a class, by its id.
         split: deals records to train, validate and trusted; see `split_training`.
@@ -32,7 +33,7 @@ class Source:
     """
 
     check: "Callable[[Data], None]"
-    fetch: "Callable[[Path, Data, Dataset], None]"
+    fetch: "Callable[[Path, Data, Classes], None]"
     reader: Reader
     name: Callable[[int], str]
     split: Callable[..., dict[str, list[Record]]]

@@ -10,7 +10,7 @@ from robust_distillation.dataset.sources.source import Source, find_folder
 from robust_distillation.dataset.splitting import split_training
 
 if TYPE_CHECKING:
-    from robust_distillation.dataset.settings import Data, Dataset
+    from robust_distillation.dataset.settings import Classes, Data
 
 
 def check(data: "Data") -> None:
@@ -18,14 +18,14 @@ def check(data: "Data") -> None:
     find_folder(data, ARCHIVES)
 
 
-def fetch(folder: Path, data: "Data", dataset: "Dataset") -> None:
+def fetch(folder: Path, data: "Data", classes: "Classes") -> None:
     """Draw the archives."""
     from robust_distillation.dataset.synthetic import draw_archives
 
     drawn, every = data.synthetic, range(len(SIGNS))
     draw_archives(
         folder,
-        classes=every if drawn.classes == "all" else resolve_classes(dataset.classes, every),
+        classes=every if drawn.classes == "all" else resolve_classes(classes, every),
         tracks_per_class=drawn.tracks_per_class,
         frames_per_track=drawn.frames_per_track,
         test_per_class=drawn.test_per_class,

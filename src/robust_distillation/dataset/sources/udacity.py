@@ -9,7 +9,7 @@ from robust_distillation.dataset.sources.source import Source, find_folder, take
 from robust_distillation.dataset.splitting import split_untracked
 
 if TYPE_CHECKING:
-    from robust_distillation.dataset.settings import Data, Dataset
+    from robust_distillation.dataset.settings import Classes, Data
 
 
 def check(data: "Data") -> None:
@@ -17,7 +17,7 @@ def check(data: "Data") -> None:
     find_folder(data, udacity.PICKLES)
 
 
-def fetch(folder: Path, data: "Data", _: "Dataset") -> None:
+def fetch(folder: Path, data: "Data", _: "Classes") -> None:
     """Take the pickles out of the folder that data.archives names."""
     source = find_folder(data, udacity.PICKLES)
     take(udacity.find_pickles(source), source, udacity, folder)

@@ -127,7 +127,7 @@ def build(names: Sequence[str], budget: Budget) -> Ensemble:
 
 
 def craft(
-    name: str,
+    attack: str | type[Attack],
     model: Model | Victim,
     images: Array,
     labels: Array,
@@ -137,9 +137,10 @@ def craft(
     iterations: int,
     seed: int = 0,
 ) -> Array:
-    """Run an attack by name all the way, with steps of `alpha` if it steps, as poisoners and defenders do."""
+    """Run an attack, or the one of that name, all the way, with steps of `alpha` if it steps, as poisoners do."""
     budget = Budget(steps=iterations, step_size=alpha, seed=seed, early_stop=False)
-    return attack_by_name(name, budget)(model, images, labels, epsilon=epsilon)
+    crafting = attack_by_name(attack, budget) if isinstance(attack, str) else attack.within(budget)
+    return crafting(model, images, labels, epsilon=epsilon)
 
 
 def standard(*, norm: Norm = "linf", seed: int = 0) -> Ensemble:

@@ -6,7 +6,9 @@ import numpy as np
 
 from robust_distillation.arrays import Array
 from robust_distillation.dataset.pixels import quantise
+from robust_distillation.threats.evasion.attack import Attack
 from robust_distillation.threats.evasion.ensemble import craft
+from robust_distillation.threats.evasion.sign import FGSM, IFGSM, MIFGSM, PGD
 from robust_distillation.threats.evasion.victim import Model
 from robust_distillation.threats.settings import Poison as Settings
 
@@ -16,10 +18,10 @@ class Adversarial:
     """An attack on the surrogate.
 
     Attributes:
-        attack: a name of `ATTACKS`.
+        attack: with a budget of its steps and their size.
     """
 
-    attack: str
+    attack: type[Attack]
 
     def __call__(
         self, images: Array, labels: Array, *, surrogate: Model, epsilon: float, settings: Settings, seed: int
@@ -38,7 +40,7 @@ class Adversarial:
         return quantise(images, adversarial), labels
 
 
-fgsm = Adversarial("fgsm")
-i_fgsm = Adversarial("i_fgsm")
-mi_fgsm = Adversarial("mi_fgsm")
-pgd = Adversarial("pgd")
+fgsm = Adversarial(FGSM)
+i_fgsm = Adversarial(IFGSM)
+mi_fgsm = Adversarial(MIFGSM)
+pgd = Adversarial(PGD)
