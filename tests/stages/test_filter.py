@@ -1,10 +1,30 @@
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import keras
 import numpy as np
 import pytest
 
+from robust_distillation.classifiers.storage import save_model
+from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.errors import InputError
-from robust_distillation.files import write_json
-from robust_distillation.paths import CLASSES
+from robust_distillation.files import read_json, write_json
+from robust_distillation.params import load_params
+from robust_distillation.paths import (
+    AUTOENCODER,
+    CLASSES,
+    DETECTOR,
+    FILTERED,
+    INFERENCE_DETECTOR,
+    POISONED,
+    SURVIVORS,
+    TRUSTED,
+)
+from robust_distillation.stages import filter as stage
 from robust_distillation.stages.filter import check_classes
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_threshold_that_discards_a_whole_class_is_refused_by_name(tmp_path, monkeypatch):
@@ -14,3 +34,55 @@ def test_a_threshold_that_discards_a_whole_class_is_refused_by_name(tmp_path, mo
     check_classes(labels, np.array([True, False, False, True]), 0.01)
     with pytest.raises(InputError, match=r"discards every image of class 14 \(Stop\); raise filter.keep_clean"):
         check_classes(labels, np.array([True, True, False, False]), 0.01)
+
+
+def brightness(threshold):
+    """A detector of one's own, with a threshold that it is given."""
+
+    class Brightness:
+        networks, settings = {}, {}
+        fit = staticmethod(lambda train, trusted, model, settings: Brightness())
+        restore = staticmethod(lambda threshold, settings, networks: Brightness())
+
+        def score(self, images, labels=None):
+            return images.mean(axis=(1, 2, 3))
+
+    Brightness.threshold = threshold
+    Brightness.__qualname__ = "BRIGHT"
+    return Brightness
+
+
+BRIGHT = brightness(0.9)
+
+
+@pytest.mark.parametrize(("asked", "deployed"), [("same", "mse"), (f"{__name__}:BRIGHT", f"{__name__}:BRIGHT")])
+def test_the_training_set_and_what_is_deployed_may_have_detectors_of_their_own(
+    problem, tmp_path, monkeypatch, asked, deployed
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+    monkeypatch.setattr(stage, "report_metrics", lambda *_: None)
+    params = load_params(ROOT / "params.yaml")
+    params = replace(params, filter=replace(params.filter, inference_detector=asked))
+    count = len(problem.images)
+    images = ImageSet(
+        features=np.rint(255 * problem.images).astype(np.uint8),
+        labels=problem.labels,
+        ids=np.array([str(number) for number in range(count)]),
+        tracks=np.arange(count),
+        sizes=np.full((count, 2), 12),
+        coords=np.tile([0, 0, 12, 12], (count, 1)),
+    )
+    for path in (POISONED, TRUSTED):
+        images.save(path)
+    write_json(CLASSES, {"ids": [0, 1, 2, 3], "names": list("abcd")})
+    image = keras.Input(problem.images.shape[1:])
+    save_model(keras.Model(image, keras.layers.Rescaling(0.9)(image)), AUTOENCODER)
+    stage.main(params)
+
+    assert read_json(DETECTOR / "detector.json")["name"] == "mse"
+    assert read_json(INFERENCE_DETECTOR / "detector.json")["name"] == deployed
+    raw, reformed = ImageSet.load(SURVIVORS), ImageSet.load(FILTERED)
+    np.testing.assert_array_equal(raw.ids, reformed.ids)
+    np.testing.assert_array_equal(raw.features, images.features[np.isin(images.ids, raw.ids)])
+    np.testing.assert_allclose(reformed.features, 0.9 * raw.features, atol=0.51)

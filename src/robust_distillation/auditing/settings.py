@@ -67,8 +67,8 @@ class Robustness:
     """How the models are attacked."""
 
     attacks: Annotated[
-        Literal["standard", "rand"] | Annotated[list[str], several_of(ATTACKS)],
-        in_words(f"standard, rand, or a list of {', '.join(ATTACKS)}, or package.module:Name of your own"),
+        Literal["standard"] | Annotated[list[str], several_of(ATTACKS)],
+        in_words(f"standard, or a list of {', '.join(ATTACKS)}, or package.module:Name of your own"),
         distinct(),
     ]
     epsilons: Epsilons

@@ -13,6 +13,7 @@ from robust_distillation.settings import (
     PositiveShare,
     Seed,
     distinct,
+    in_words,
     one_of,
     section,
     several_of,
@@ -64,6 +65,10 @@ class Filter:
     """Which images are discarded and what becomes of the rest."""
 
     detector: Annotated[str, one_of(DETECTORS)]
+    inference_detector: Annotated[
+        Literal["same", "none"] | Annotated[str, one_of(DETECTORS)],
+        in_words(f"same, none, {', '.join(DETECTORS)}, or package.module:Name of your own"),
+    ]
     threshold_start: Annotated[float, Field(gt=0)]
     keep_clean: PositiveShare
     reform: Literal["reconstruct", "none"]

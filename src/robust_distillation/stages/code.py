@@ -48,9 +48,9 @@ RESULTLESS = {
 }
 SERVED = f"{PACKAGE}.tracking.serving"  # MLflow runs it by its path
 LOADED = {  # params of other stages, whose entries a stage runs as it loads what they left
-    "student": ["filter.detector"],
-    "robustness": ["filter.detector"],
-    "register": ["filter.detector"],
+    "student": ["filter.detector", "filter.inference_detector"],
+    "robustness": ["filter.detector", "filter.inference_detector"],
+    "register": ["filter.detector", "filter.inference_detector"],
 }
 
 
@@ -118,11 +118,19 @@ def _entries_of(section: Any, only: str | None = None) -> Iterator[str]:
             yield from _entries_of(value)
         registry = _registry(hint)
         if registry is not None and only in (None, name):
-            names = list(registry) if value in ("standard", "rand") and value not in registry else value
-            for one in [names] if isinstance(names, str) else names:
+            for one in _names(registry, value):
                 place = registry.entries.get(one, one)
                 _check_place(f"{registry.kind} {one}", place)
                 yield place
+
+
+def _names(registry: Registry[Any], value: str | list[str]) -> list[str]:
+    """Return the names that a setting stands for: `standard` for all attacks, any other word for none."""
+    if isinstance(value, list):
+        return value
+    if value in registry or ":" in value:
+        return [value]
+    return list(registry) if value == "standard" else []
 
 
 def _check_place(what: str, place: str) -> None:

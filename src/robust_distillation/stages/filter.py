@@ -15,7 +15,17 @@ from robust_distillation.defences.reform import reform
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_record, replacing
 from robust_distillation.params import Params
-from robust_distillation.paths import AUTOENCODER, CLASSES, DETECTOR, FILTERED, POISONED, SCORES, SURVIVORS, TRUSTED
+from robust_distillation.paths import (
+    AUTOENCODER,
+    CLASSES,
+    DETECTOR,
+    FILTERED,
+    INFERENCE_DETECTOR,
+    POISONED,
+    SCORES,
+    SURVIVORS,
+    TRUSTED,
+)
 from robust_distillation.records import Classes
 from robust_distillation.stages.pairs import split_trusted
 from robust_distillation.stages.results import report_metrics
@@ -44,6 +54,10 @@ def main(params: Params) -> None:
             zip(train.ids, train.labels, (f"{score:.8f}" for score in scores), kept.astype(int), strict=True)
         )
     save_detector(detector, DETECTOR)
+    deployed = detector
+    if settings.inference_detector not in ("same", "none"):
+        deployed = DETECTORS[settings.inference_detector].fit(train, calibrate, autoencoder, settings)
+    save_detector(deployed, INFERENCE_DETECTOR)
     report_metrics(
         "filter",
         {

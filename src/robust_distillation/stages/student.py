@@ -17,8 +17,8 @@ from robust_distillation.paths import (
     AUTOENCODER,
     CLASSES,
     DEFENCE,
-    DETECTOR,
     FILTERED,
+    INFERENCE_DETECTOR,
     POISONED,
     TEACHER,
     TEST,
@@ -53,12 +53,13 @@ def main(params: Params) -> None:
         class_distributions=class_distributions(student, train.images, train.labels).tolist(),
     )
     threshold = infer_threshold(unsure.uncertainty(validate_seen), params.abstention.coverage)
+    no_detector = params.filter.inference_detector == "none"
     defence = Defence(
         student=student,
         classes=classes,
         temperature=temperature,
         autoencoder=autoencoder if how == "reconstruct" else None,
-        detector=load_detector(DETECTOR, autoencoder),
+        detector=None if no_detector else load_detector(INFERENCE_DETECTOR, autoencoder),
         abstention=replace(unsure, threshold=threshold),
     )
     defence.save(DEFENCE)
