@@ -125,6 +125,12 @@ def test_a_defence_that_refuses_nothing_is_its_student(problem, defence):
     assert found.defence.clean == found.main.clean
 
 
+def test_what_nothing_fools_has_empty_trade_offs_and_a_figure_all_the_same(problem, defence):
+    found = audit(defence, problem.images, problem.labels, epsilons=[1e-4], attacks=["fgsm"], budget=BUDGET)
+    assert found.to_dict()["refusal"] == {"detector": {}, "abstention": {}}
+    assert "robustness_refusal" in found.figures()
+
+
 def test_an_interrupted_audit_goes_on(problem):
     done = {}
     given = {"epsilons": [0.1], "attacks": ["fgsm"], "budget": BUDGET, "done": done}

@@ -283,6 +283,7 @@ def _defence(target: Defence, case: _Case, student: VictimAudit, adaptive: Seque
         clean=float(clean.useful(case.labels).mean()),
         attacked=tuple(attacked),
         adaptive=tuple(adaptive),
+        parts=tuple(clean.scores),
         refusing=tuple(
             refusing for victim in wanting_harm for refusing in _refusing(clean, victim, answers[victim.name])
         ),

@@ -134,10 +134,13 @@ class DefenceAudit:
         attacked: by epsilon, ascending.
         adaptive: the attackers who know of everything: `denied` for those who want no useful answer, `deceived` for
             those who want a harmful one.
-        refusing: by part, attacker and epsilon; an attacker who wants to be refused is no case of it.
+        parts: names of those that may refuse an image.
+        refusing: by part, attacker and epsilon, where anything was fooled; an attacker who wants to be refused is no
+            case of it.
     """
 
     clean: float
+    parts: tuple[str, ...]
     attacked: tuple[DefenceAttacked, ...]
     adaptive: tuple[VictimAudit, ...]
     refusing: tuple[Refusing, ...]
@@ -226,7 +229,7 @@ class Report:
 
     def _defence_rows(self, defence: DefenceAudit) -> dict[str, Any]:
         by_epsilon = {format_epsilon(one.epsilon): one for one in defence.attacked}
-        refusal: dict[str, dict[str, Any]] = {one.part: {} for one in defence.refusing}
+        refusal: dict[str, dict[str, Any]] = {part: {} for part in defence.parts}
         for one in defence.refusing:
             refusal[one.part][f"{one.attacker} {format_epsilon(one.epsilon)}"] = {
                 "auroc": one.trade_off.auroc,
@@ -279,8 +282,8 @@ class Report:
         if self.nearest:
             found = {(one.name, one.norm): one.distances for one in self.nearest}
             drawn["robustness_distances"] = distance_curves(found)
-        if self.defence and self.defence.refusing:
-            drawn["robustness_refusal"] = trade_off_curves(_curves(self.defence.refusing))
+        if self.defence and self.defence.parts:
+            drawn["robustness_refusal"] = trade_off_curves(_curves(self.defence))
         return drawn
 
     def _class_figure(self) -> "Figure":
@@ -312,9 +315,9 @@ def _shares(name: str, by_epsilon: Mapping[str, Share]) -> dict[str, Any]:
     }
 
 
-def _curves(refusing: tuple[Refusing, ...]) -> dict[str, Any]:
-    parts: dict[str, dict[str, Any]] = {one.part: {} for one in refusing}
-    for one in refusing:
+def _curves(defence: DefenceAudit) -> dict[str, Any]:
+    parts: dict[str, dict[str, Any]] = {part: {} for part in defence.parts}
+    for one in defence.refusing:
         found = one.trade_off
         label = f"{one.attacker} {format_epsilon(one.epsilon)}: AUROC {found.auroc:.2f}"
         deployed = found.clean_refused, found.attacked_refused
