@@ -64,7 +64,7 @@ def parse_stage(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
     try:
         return STAGES.check(name)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        raise click.BadParameter(f"{error}. Received: {name}") from None
 
 
 @main.command()

@@ -57,7 +57,7 @@ def runs(clone):
 
 def test_each_stage_is_one_run_with_its_lineage(clone, runs):
     by_stage = {run.data.tags["stage"]: run for run in runs if "stage" in run.data.tags}
-    assert Counter(run.data.tags["stage"] for run in runs if "stage" in run.data.tags) == Counter(STAGES)
+    assert Counter(run.data.tags["stage"] for run in runs if "stage" in run.data.tags) == Counter(list(STAGES))
     first = clone.run("git", "rev-list", "--max-parents=0", "HEAD").strip()
     lock = yaml.safe_load((clone.folder / "dvc.lock").read_text())["stages"]
     for stage, run in by_stage.items():

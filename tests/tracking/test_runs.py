@@ -32,6 +32,7 @@ def test_a_stage_run_names_params_inputs_seed_and_commit(params):
     assert run.data.params == {
         "poison.fraction": "0.2",
         "poison.seed": "102",
+        "surrogate.method": "standard",
         "surrogate.architecture": "vgg",
         "surrogate.epochs": "15",
         "surrogate.batch_size": "64",
