@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 from robust_distillation.quiet import stderr_held_back
 
@@ -37,6 +38,8 @@ def list_modules(_: Sphinx, page: str, source: list[str]) -> None:
     if not page.startswith("api/"):
         return
     room = PACKAGE / page.removeprefix("api/")
+    if not room.is_dir():
+        raise ExtensionError(f"docs/{page}.md: the package has no room {room.name}")
     for file in sorted(room.rglob("*.py")):
         folder = file.parent if file.name == "__init__.py" else file.with_suffix("")
         if folder != room:

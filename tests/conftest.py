@@ -30,6 +30,12 @@ def draw_problem(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def lesson() -> tuple[np.ndarray, np.ndarray]:
+    """What the models of the problem learn from: images and labels."""
+    return draw_problem(240, seed=0)
+
+
+@pytest.fixture(scope="session")
 def problem() -> Problem:
     return solved(seed=5)
 

@@ -74,9 +74,15 @@ def linear(shape, n_classes):
     return keras.Model(image, keras.layers.Dense(n_classes)(keras.layers.Flatten()(image)))
 
 
-def hinge(model, images, targets, temperature):
-    logits = model(images, training=True)
-    return keras.losses.categorical_hinge(2 * targets - 1, logits / temperature), logits
+@dataclass(frozen=True)
+class Hinge:
+    settings: object
+    temperature: float
+    shape: tuple
+
+    def __call__(self, model, batch):
+        logits = model(batch.images, training=True)
+        return keras.losses.categorical_hinge(2 * batch.targets - 1, logits / self.temperature), logits
 
 
 def draw(folder, data, classes):
@@ -136,7 +142,7 @@ def test_a_detector(own, problem):
 
 def test_an_architecture_and_a_training_method(own, problem):
     settings = Training(
-        method="mine:hinge", architecture="mine:linear", epochs=20, batch_size=16, learning_rate=0.01, seed=1
+        method="mine:Hinge", architecture="mine:linear", epochs=20, batch_size=16, learning_rate=0.01, seed=1
     )
     data = problem.images, one_hot(problem.labels, 4)
     model, history = train_classifier(*data, settings, validation=data)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from robust_distillation.defences.defence import Defence as Defence
     from robust_distillation.defences.detectors.mse import ReconstructionError as ReconstructionError
     from robust_distillation.errors import InputError as InputError
+    from robust_distillation.errors import UnreliableWarning as UnreliableWarning
     from robust_distillation.records import Classes as Classes
     from robust_distillation.threats.evasion import ATTACKS as ATTACKS
     from robust_distillation.threats.evasion.acceleration import accelerated as accelerated
@@ -67,7 +68,6 @@ if TYPE_CHECKING:
     from robust_distillation.threats.evasion.sign import PGD as PGD
     from robust_distillation.threats.evasion.square import Square as Square
     from robust_distillation.threats.evasion.transfer import Transfer as Transfer
-    from robust_distillation.threats.evasion.victim import UnreliableWarning as UnreliableWarning
     from robust_distillation.threats.evasion.victim import Victim as Victim
     from robust_distillation.threats.evasion.victim import bpda as bpda
 
@@ -112,7 +112,7 @@ _MODULES = {
     "PGD": "threats.evasion.sign",
     "Square": "threats.evasion.square",
     "Transfer": "threats.evasion.transfer",
-    "UnreliableWarning": "threats.evasion.victim",
+    "UnreliableWarning": "errors",
     "Victim": "threats.evasion.victim",
     "bpda": "threats.evasion.victim",
 }

@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+class UnreliableWarning(UserWarning):
+    """A result that shows nothing: too small a budget, outputs that hide the gradient, a training that collapsed."""
+
+
 class InputError(Exception):
     """Something the user gave is wrong: the message says what, where, and what to do, in one line."""
 

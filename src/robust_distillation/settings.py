@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Hashable
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -15,9 +14,16 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from robust_distillation.files import STRICT
 from robust_distillation.registry import Registry
 
-section = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+Section = TypeVar("Section")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def section(cls: type[Section]) -> type[Section]:
+    """Make a frozen dataclass of a class; its values are checked, and an unknown one is refused."""
+    return cast("type[Section]", dataclass(frozen=True, kw_only=True, config=STRICT)(cls))
 
 
 def parse_fraction(value: Any) -> Any:

@@ -15,7 +15,7 @@ from robust_distillation.threats.evasion.sign import IFGSM
 from robust_distillation.threats.evasion.square import Square
 from robust_distillation.threats.evasion.victim import Victim
 
-pytestmark = pytest.mark.filterwarnings("ignore::robust_distillation.threats.evasion.victim.UnreliableWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::robust_distillation.errors.UnreliableWarning")
 
 
 def check(problem, victim, **changes):

@@ -1,10 +1,13 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from robust_distillation.classifiers import ARCHITECTURES
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.training import (
+    batches_of_epoch,
+    class_weights,
     evaluate,
     one_hot,
     predict_logits,
@@ -57,3 +60,27 @@ def test_evaluate_divides_logits_by_the_temperature(problem):
     found = evaluate(problem.model, problem.images, problem.labels, temperature=5.0)
     assert found["loss"] == pytest.approx(expected, rel=1e-4)
     assert found["accuracy"] == np.mean(logits.argmax(axis=1) == problem.labels)
+
+
+def test_the_order_of_an_epoch_depends_on_the_seed_and_the_epoch_alone():
+    images = np.arange(50, dtype=np.float32)
+    settings = Training(architecture="cnn", epochs=3, batch_size=16, learning_rate=0.1, seed=3)
+    epoch = tf.Variable(0, dtype=tf.int64)
+    batches = batches_of_epoch((images, 2 * images), settings, epoch)
+    orders = []
+    for number in (0, 1, 2, 1):
+        epoch.assign(number)
+        seen, twice, rows = (np.concatenate(parts) for parts in zip(*batches.as_numpy_iterator(), strict=True))
+        np.testing.assert_array_equal(seen, rows)
+        np.testing.assert_array_equal(twice, 2 * seen)
+        assert sorted(rows.tolist()) == list(range(50))
+        orders.append(rows)
+    np.testing.assert_array_equal(orders[1], orders[3])
+    assert (orders[0] != orders[1]).any()
+    assert (orders[1] != orders[2]).any()
+
+
+def test_classes_count_the_same_however_many_images_they_have():
+    weights = class_weights(one_hot(np.array([0, 0, 0, 1, 3, 3]), 4))
+    np.testing.assert_allclose(weights * [3, 1, 0, 2], [2, 2, 0, 2])
+    np.testing.assert_array_equal(class_weights(one_hot(np.arange(4), 4)), 1)

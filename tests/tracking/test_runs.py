@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from robust_distillation.errors import InputError
 from robust_distillation.tracking import store
-from robust_distillation.tracking.runs import commit_tags, digest, stage_run
+from robust_distillation.tracking.runs import commit_tags, digest, parameters, stage_run
 
 
 def only_run(params):
@@ -29,7 +29,8 @@ def test_a_stage_run_names_params_inputs_seed_and_commit(params):
     assert run.info.run_name == "poison"
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"poisoned": 160}
-    assert run.data.params == {
+    named = {name: value for name, value in parameters(params).items() if name.startswith("surrogate.")}
+    assert run.data.params == {name: str(value) for name, value in named.items()} | {
         "poison.fraction": "0.2",
         "poison.seed": "102",
         "surrogate.method": "standard",

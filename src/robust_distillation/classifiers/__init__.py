@@ -10,6 +10,15 @@ if TYPE_CHECKING:
 
 _ROOM = "robust_distillation.classifiers"
 ARCHITECTURES: "Registry[Architecture]" = Registry(
-    "architecture", {name: f"{_ROOM}.architectures:{name}" for name in ("lenet", "cnn", "vgg", "resnet")}
+    "architecture", {name: f"{_ROOM}.architectures:{name}" for name in ("lenet", "cnn", "vgg", "resnet", "srn")}
 )
-METHODS: "Registry[Method]" = Registry("training method", {"standard": f"{_ROOM}.methods:standard"})
+METHODS: "Registry[type[Method]]" = Registry(
+    "training method",
+    {
+        "standard": f"{_ROOM}.methods:Standard",
+        "n_fgsm": f"{_ROOM}.methods:NoisyFGSM",
+        "fgsm_ep": f"{_ROOM}.methods:PriorGuidedFGSM",
+        "pgd": f"{_ROOM}.methods:PGD",
+        "trades": f"{_ROOM}.methods:TRADES",
+    },
+)

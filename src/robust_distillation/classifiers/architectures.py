@@ -1,6 +1,7 @@
 """Small, readable image classifiers by name. Each returns logits and holds no custom layer, so it loads anywhere."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import layers
@@ -69,3 +70,33 @@ def resnet(shape: Shape, n_classes: int) -> keras.Model:
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.3)(x)
     return keras.Model(image, layers.Dense(n_classes)(x), name="resnet")
+
+
+def srn(shape: Shape, n_classes: int) -> keras.Model:
+    """Standardised residual network: made to be trained adversarially on signs of any light.
+
+    Each image is standardised inside the network, so that brightness and contrast count for nothing. Four residual
+    blocks with SiLU, which adversarial training likes better than ReLU (Xie et al. 2020), and all pixels of the last
+    map in the logits, for a sign's parts have their places. At 32x32 it has 0.8 million parameters.
+    """
+    image = keras.Input(shape)
+    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1e-2)(image)
+    x = layers.Conv2D(32, 3, padding="same", use_bias=False)(x)
+    for channels, stride in ((32, 2), (64, 1), (64, 2), (128, 2)):
+        x = _block(x, channels, stride)
+    x = layers.Activation("silu")(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.Flatten()(x)
+    x = layers.Dropout(0.3)(x)
+    x = layers.Dense(192, activation="silu")(x)
+    x = layers.Dropout(0.3)(x)
+    return keras.Model(image, layers.Dense(n_classes)(x), name="srn")
+
+
+def _block(x: Any, channels: int, stride: int) -> Any:
+    """One pre-activation residual block (He et al. 2016) with SiLU."""
+    activated = layers.Activation("silu")(layers.BatchNormalization(momentum=0.9)(x))
+    shortcut = layers.Conv2D(channels, 1, strides=stride, use_bias=False)(activated)
+    x = layers.Conv2D(channels, 3, padding="same", strides=stride, use_bias=False)(activated)
+    x = layers.Activation("silu")(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.Conv2D(channels, 3, padding="same", use_bias=False)(x)
+    return layers.Add()([x, shortcut])

@@ -1,33 +1,180 @@
-"""Training methods: what a step of training does with a batch."""
+"""Training methods: the losses of a batch, on the images as they are or as an adversary makes them.
 
+Inside a graph, each method is called with the model, the batch and what it may need to know of the training so far. It
+returns losses and logits; the trainer takes the gradient. Perturbations are computed as constants: no gradient runs
+through the adversary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import keras
 import tensorflow as tf
 
+from robust_distillation.classifiers.settings import Adversary, Training
+
+Loss = Callable[[tf.Tensor], tf.Tensor]  # logits (N, K) to losses (N,)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step trains on.
+
+    Attributes:
+        images: float32 (N, H, W, C) in [0, 1].
+        targets: float32 (N, K), one-hot or soft labels.
+        rows: integers (N,), the images' places in the training set.
+        progress: scalar in [0, 1), the share of the training that is done.
+        seed: integers (2,), for stateless draws; another one in each step.
+    """
+
+    images: tf.Tensor
+    targets: tf.Tensor
+    rows: tf.Tensor
+    progress: tf.Tensor
+    seed: tf.Tensor
+
 
 class Method(Protocol):
-    """The loss of a batch, which is all that a method decides; the trainer does the rest."""
+    """One way to train, made of the settings, the temperature and the shape (N, H, W, C) of the training set."""
 
-    def __call__(
-        self, model: keras.Model, images: tf.Tensor, targets: tf.Tensor, temperature: float
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Compute losses inside a graph, differentiably in the model's weights.
+    def __init__(self, settings: Training, temperature: float, shape: tuple[int, ...]) -> None: ...
 
-        Args:
-            model: images to logits; to be called with `training=True` where it learns.
-            images: float32 (N, H, W, C) in [0, 1]; a method may perturb them.
-            targets: float32 (N, K), one-hot or soft labels.
-            temperature: divides the logits.
-
-        Returns:
-            Losses (N,), and the logits (N, K), not divided, by which accuracy is told.
-        """
+    def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return losses (N,) and logits (N, K), by which accuracy is told, differentiably in the model's weights."""
 
 
-def standard(
-    model: keras.Model, images: tf.Tensor, targets: tf.Tensor, temperature: float
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cross-entropy between the targets and softmax(logits / temperature), on the images as they are."""
-    logits = model(images, training=True)
-    return keras.losses.categorical_crossentropy(targets, logits * (1 / temperature), from_logits=True), logits
+def cross_entropy(targets: tf.Tensor, logits: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Return the cross-entropy (N,) between targets and softmax(logits / temperature)."""
+    return keras.losses.categorical_crossentropy(targets, logits * (1 / temperature), from_logits=True)
+
+
+def ascend(loss: Loss, model: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+    """Return the sign of the gradient of the summed losses with respect to images (N, H, W, C)."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        total = tf.reduce_sum(loss(model(images)))
+    return tf.sign(tape.gradient(total, images))
+
+
+def within(images: tf.Tensor, centres: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    """Project images to the ball around their centres and to [0, 1]."""
+    return tf.clip_by_value(tf.clip_by_value(images, centres - epsilon, centres + epsilon), 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class _Method:
+    """What all methods know."""
+
+    settings: Training
+    temperature: float
+    shape: tuple[int, ...]
+
+
+class Standard(_Method):
+    """The images as they are."""
+
+    def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Method`."""
+        logits = model(batch.images, training=True)
+        return cross_entropy(batch.targets, logits, self.temperature), logits
+
+
+class _Adversarial(_Method):
+    """What the adversarial methods share."""
+
+    @property
+    def adversary(self) -> Adversary:
+        """The settings of the adversary."""
+        return self.settings.adversary
+
+    def epsilon(self, progress: tf.Tensor) -> tf.Tensor:
+        """Return the radius at this point of the training: without a warm-up, training may never leave the prior."""
+        grown = progress / max(self.adversary.warm_up, 1e-9)
+        return tf.cast(self.adversary.epsilon, tf.float32) * tf.minimum(tf.cast(grown, tf.float32), 1.0)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Return the loss that the adversary ascends."""
+        return lambda logits: cross_entropy(batch.targets, logits, self.temperature)
+
+    def learn(self, model: keras.Model, batch: Batch, adversarial: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return losses and logits on what the adversary made."""
+        logits = model(tf.stop_gradient(adversarial), training=True)
+        return cross_entropy(batch.targets, logits, self.temperature), logits
+
+
+class NoisyFGSM(_Adversarial):
+    """N-FGSM: one step from noise of twice epsilon, not projected (de Jorge et al. 2022, algorithm 1)."""
+
+    def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Method`."""
+        epsilon = self.epsilon(batch.progress)
+        noisy = batch.images + 2 * epsilon * tf.random.stateless_uniform(tf.shape(batch.images), batch.seed, -1.0, 1.0)
+        step = epsilon * ascend(self.loss(batch), lambda images: model(images, training=True), noisy)
+        return self.learn(model, batch, tf.clip_by_value(noisy + step, 0.0, 1.0))
+
+
+class PGD(_Adversarial):
+    """Several steps from a random start in the ball (Madry et al. 2018, section 2.1), on the network at inference."""
+
+    def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Method`."""
+        return self.learn(model, batch, self.perturb(model, batch, self.loss(batch)))
+
+    def perturb(self, model: keras.Model, batch: Batch, loss: Loss) -> tf.Tensor:
+        """Return what fools the network more and more, within the ball and [0, 1]."""
+        epsilon = self.epsilon(batch.progress)
+        start = epsilon * tf.random.stateless_uniform(tf.shape(batch.images), batch.seed, -1.0, 1.0)
+        adversarial = within(batch.images + start, batch.images, epsilon)
+        size = 2.5 * epsilon / self.adversary.steps
+        for _ in range(self.adversary.steps):
+            step = size * ascend(loss, lambda images: model(images, training=False), adversarial)
+            adversarial = within(adversarial + step, batch.images, epsilon)
+        return adversarial
+
+
+class TRADES(PGD):
+    """Accuracy on clean images, and answers that do not change in the ball (Zhang et al. 2019, equation 5)."""
+
+    def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Method`."""
+        fixed = tf.nn.log_softmax(model(batch.images, training=False) * (1 / self.temperature))
+        adversarial = self.perturb(model, batch, lambda logits: self._divergence(fixed, logits))
+        logits = model(batch.images, training=True)
+        clean = tf.nn.log_softmax(logits * (1 / self.temperature))
+        moved = self._divergence(clean, model(tf.stop_gradient(adversarial), training=True))
+        return cross_entropy(batch.targets, logits, self.temperature) + self.adversary.beta * moved, logits
+
+    def _divergence(self, log_probabilities: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Return the KL divergence (N,) of what the logits say from what the clean image's probabilities say."""
+        other = tf.nn.log_softmax(logits * (1 / self.temperature))
+        return tf.reduce_sum(tf.exp(log_probabilities) * (log_probabilities - other), axis=1)
+
+
+class PriorGuidedFGSM(_Adversarial):
+    """FGSM-EP: one step from each image's perturbation of the last epoch (Jia et al. 2022, section 3.2).
+
+    Perturbations are kept in steps of epsilon / 127, one byte a pixel.
+    """
+
+    @cached_property
+    def memory(self) -> tf.Variable:
+        """The last perturbation of each image of the training set, int8 (N, H, W, C)."""
+        with tf.init_scope():
+            return tf.Variable(tf.zeros(self.shape, tf.int8), trainable=False)
+
+    def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Method`."""
+        epsilon = self.epsilon(batch.progress)
+        last = tf.cast(tf.gather(self.memory, batch.rows), tf.float32) / 127
+        fresh = tf.random.stateless_uniform(tf.shape(batch.images), batch.seed, -1.0, 1.0)
+        seen = tf.reduce_any(last != 0, axis=(1, 2, 3), keepdims=True)
+        start = within(batch.images + epsilon * tf.where(seen, last, fresh), batch.images, epsilon)
+        step = epsilon * ascend(self.loss(batch), lambda images: model(images, training=True), start)
+        adversarial = within(start + step, batch.images, epsilon)
+        share = (adversarial - batch.images) / tf.maximum(epsilon, 1e-6)
+        kept = tf.cast(tf.round(127 * tf.clip_by_value(share, -1.0, 1.0)), tf.int8)
+        self.memory.scatter_nd_update(batch.rows[:, None], kept)
+        return self.learn(model, batch, adversarial)

@@ -1,20 +1,94 @@
 """Settings of how a classifier is trained."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from robust_distillation.classifiers import ARCHITECTURES, METHODS
-from robust_distillation.settings import Count, Seed, one_of, section
+from robust_distillation.settings import Count, Epsilon, Seed, Share, one_of, section
+
+
+@section
+class Adversary:
+    """Whom an adversarial training method trains against; see `methods`.
+
+    Attributes:
+        epsilon: largest change of a pixel.
+        warm_up: share of the training in which epsilon grows from 0.
+        steps: gradients of `pgd` and `trades`.
+        beta: weight of the second part of the loss of `trades`.
+    """
+
+    epsilon: Epsilon = 8 / 255
+    warm_up: Share = 0.25
+    steps: Count = 10
+    beta: Annotated[float, Field(ge=0)] = 6.0
+
+
+@section
+class Augmentation:
+    """How training images are varied, each anew in every epoch; see `augmentation`.
+
+    Attributes:
+        rotation: largest angle, in radians.
+        scale: largest change of the size, as a share.
+        shear: largest shear.
+        shift: largest shift, in pixels.
+        brightness: largest change of all pixels, in [0, 1] units.
+        contrast: largest change of the contrast, as a share.
+        saturation: largest change of the colours' distance from grey, as a share.
+        blur: share of the images that are blurred.
+        cut_out: side of a grey square that is put somewhere, in pixels; 0 for none.
+    """
+
+    rotation: Annotated[float, Field(ge=0)] = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    shear: Annotated[float, Field(ge=0)] = 0.0
+    shift: Annotated[float, Field(ge=0)] = 0.0
+    brightness: Share = 0.0
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    blur: Share = 0.0
+    cut_out: Annotated[int, Field(ge=0)] = 0
 
 
 @section
 class Training:
-    """How a classifier is trained."""
+    """How a classifier is trained.
+
+    Attributes:
+        method: what a step does with a batch.
+        architecture: of the network.
+        epochs: at most.
+        batch_size: images of a step.
+        optimizer: `adam`, or `sgd` with Nesterov momentum 0.9.
+        learning_rate: the largest.
+        schedule: how it falls to 0: along half a `cosine`, or in a straight line.
+        weight_decay: decoupled, of all weights but biases and those of normalisation.
+        average: decay of the exponential moving average of the weights, which is kept; 0 keeps the last ones.
+        label_smoothing: share of each target that is spread over all classes.
+        class_balance: whether an image counts the less, the more images its class has.
+        weight_perturbation: how far weights are moved against the gradient's opposite before each step, as a share of
+            their length (adversarial weight perturbation, Wu et al. 2020); 0 for not.
+        adversary: of adversarial methods.
+        augmentation: of training images.
+        patience: epochs without a better validation accuracy after which training ends; 0 for none.
+        seed: of everything that is drawn.
+    """
 
     method: Annotated[str, one_of(METHODS)] = "standard"
     architecture: Annotated[str, one_of(ARCHITECTURES)]
     epochs: Count
     batch_size: Count
+    optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Literal["cosine", "linear"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_balance: bool = False
+    weight_perturbation: Annotated[float, Field(ge=0)] = 0.0
+    adversary: Adversary = Adversary()
+    augmentation: Augmentation = Augmentation()
+    patience: Annotated[int, Field(ge=0)] = 0
     seed: Seed

@@ -1,6 +1,7 @@
 """Training a classifier at a softmax temperature, the same way for attacker and defender."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,8 +11,10 @@ from tqdm.keras import TqdmCallback
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers import ARCHITECTURES, METHODS
-from robust_distillation.classifiers.methods import Method
+from robust_distillation.classifiers.augmentation import augment
+from robust_distillation.classifiers.methods import Batch, cross_entropy
 from robust_distillation.classifiers.settings import Training
+from robust_distillation.classifiers.watching import Kept, Resumable, Watch
 from robust_distillation.progress import Bar
 
 History = dict[str, list[float]]
@@ -33,6 +36,7 @@ def train_classifier(
     *,
     temperature: float = 1.0,
     validation: tuple[Array, Array],
+    checkpoint: Path | None = None,
 ) -> tuple[keras.Model, History]:
     """Train a new classifier on targets that softmax(logits / temperature) is to match.
 
@@ -41,57 +45,135 @@ def train_classifier(
     Args:
         images: float32 (N, H, W, C) in [0, 1].
         targets: float32 (N, K), one-hot or soft labels; row i belongs to image i.
-        settings: method, architecture, epochs, batch size, the learning rate that it starts with, and seed.
+        settings: method, architecture, epochs, batch size, learning rate, seed and the rest.
         temperature: T, above 0.
         validation: images and targets of the same form.
+        checkpoint: a file in which each epoch is kept, and from which a training that was killed goes on, to the same
+            weights.
 
     Returns:
-        The trained model, uncompiled, and per epoch `loss`, `accuracy`, `val_loss` and `val_accuracy`.
+        The trained model, uncompiled, and per epoch `loss`, `accuracy`, `val_loss` and `val_accuracy`; of an
+        adversarial method also `val_robust` and `val_single_step`, see `Watch`.
     """
     seed_everything(settings.seed)
     model = ARCHITECTURES[settings.architecture](images.shape[1:], targets.shape[1])
-    trainer = _Trainer(model, METHODS[settings.method], temperature)
+    trainer = _Trainer(model, settings, temperature, images.shape, targets)
     trainer.compile(
-        optimizer=keras.optimizers.Adam(
-            falling(settings.learning_rate, len(images), settings.batch_size, settings.epochs)
-        ),
+        optimizer=_optimizer(model, settings, trainer.total_steps),
         steps_per_execution=STEPS_AT_ONCE,
         jit_compile=False,  # XLA trains these networks ten times slower on a CPU
     )
+    smoothed = targets * np.float32(1 - settings.label_smoothing) + np.float32(
+        settings.label_smoothing / targets.shape[1]
+    )
+    watching: list[Any] = [Kept(settings.patience)]
+    if settings.method != "standard":
+        watching.insert(0, Watch(*validation, settings.adversary.epsilon, temperature))
+    resumable = None if checkpoint is None else Resumable(checkpoint, watching)
+    trainer.optimizer.build(model.trainable_variables)
+    done = 0 if resumable is None else resumable.restore(trainer, settings.epochs)
+    epoch = tf.Variable(done, dtype=tf.int64, trainable=False)
     history = trainer.fit(
-        shuffled_batches((images, targets), settings.batch_size, settings.seed),
+        batches_of_epoch((images, smoothed), settings, epoch),
         epochs=settings.epochs,
+        initial_epoch=done,
         validation_data=whole_batches(validation),
         shuffle=False,  # the batches come shuffled
         verbose=0,
-        callbacks=[TqdmCallback(verbose=0, desc=f"training {model.name}", tqdm_class=Bar)],
-    )
-    return model, history.history
+        callbacks=[
+            keras.callbacks.LambdaCallback(on_epoch_begin=lambda number, _: epoch.assign(number)),
+            *watching,
+            *([] if resumable is None else [resumable]),
+            TqdmCallback(verbose=0, desc=f"training {model.name}", tqdm_class=Bar),
+        ],
+    ).history
+    if resumable is not None:
+        history = {name: [epoch[name] for epoch in resumable.history] for name in resumable.history[0]}
+    return trainer.kept, history
+
+
+def _optimizer(model: keras.Model, settings: Training, total_steps: int) -> keras.optimizers.Optimizer:
+    """Return the optimizer with its schedule; weight decay spares vectors, that is, biases and normalisation."""
+    rate = falling(settings.learning_rate, total_steps, settings.schedule)
+    decay = settings.weight_decay or None
+    if settings.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(rate, weight_decay=decay)
+    else:
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay)
+    if decay:
+        optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) < 2])
+    return optimizer
+
+
+def falling(start: float, steps: int, how: str = "cosine") -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return a rate that falls to 0: along half a cosine (Loshchilov and Hutter 2017), or in a straight line."""
+    if how == "linear":
+        return keras.optimizers.schedules.PolynomialDecay(start, steps, end_learning_rate=0.0)
+    return keras.optimizers.schedules.CosineDecay(start, steps)
 
 
 class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
     """Steps along the gradient of the loss that a method gives; validation is always on images as they are."""
 
-    def __init__(self, model: keras.Model, method: Method, temperature: float) -> None:
+    def __init__(
+        self, model: keras.Model, settings: Training, temperature: float, shape: tuple[int, ...], targets: Array
+    ) -> None:
         super().__init__()
-        self.model, self.method, self.temperature = model, method, temperature
+        self.model, self.settings, self.temperature = model, settings, temperature
+        self.method = METHODS[settings.method](settings, temperature, shape)
+        self.total_steps = settings.epochs * -(-shape[0] // settings.batch_size)
+        self.counts = tf.constant(class_weights(targets) if settings.class_balance else np.ones(targets.shape[1], "f"))
+        self.kept = model
+        if settings.average:
+            self.kept = keras.models.clone_model(model)
+            self.kept.set_weights(model.get_weights())
         self.accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
         self.loss_mean = keras.metrics.Mean(name="loss")
 
-    def train_step(self, batch: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        images, targets = batch
-        with tf.GradientTape() as tape:
-            losses, logits = self.method(self.model, images, targets, self.temperature)
-            loss = tf.reduce_mean(losses)
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Take one step on a batch of images, targets and rows."""
+        images, targets, rows = data
+        step = tf.cast(self.optimizer.iterations, tf.int32)
+        seed = tf.stack([tf.constant(self.settings.seed % 2**31, tf.int32), step])
+        progress = tf.cast(step, tf.float32) / self.total_steps
+        images = augment(images, self.settings.augmentation, seed)
+        batch = Batch(images, targets, rows, progress, seed)
         weights = self.model.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        if self.settings.weight_perturbation:
+            moved = _ascent(self._gradients(batch)[0], weights, self.settings.weight_perturbation)
+            for weight, move in zip(weights, moved, strict=True):
+                weight.assign_add(move)
+            gradients, losses, logits = self._gradients(batch)
+            for weight, move in zip(weights, moved, strict=True):
+                weight.assign_sub(move)
+        else:
+            gradients, losses, logits = self._gradients(batch)
+        self.optimizer.apply(gradients, weights)
+        if self.settings.average:
+            self._average(step)
         return self._measured(losses, logits, targets)
 
-    def test_step(self, batch: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        images, targets = batch
-        logits = self.model(images, training=False)
-        losses = keras.losses.categorical_crossentropy(targets, logits / self.temperature, from_logits=True)
-        return self._measured(losses, logits, targets)
+    def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Return the gradients of the mean loss, the losses (N,) and the logits (N, K)."""
+        with tf.GradientTape() as tape:
+            losses, logits = self.method(self.model, batch)
+            counted = losses * tf.gather(self.counts, tf.argmax(batch.targets, axis=1))
+            loss = tf.reduce_mean(counted)
+        return tape.gradient(loss, self.model.trainable_variables), losses, logits
+
+    def _average(self, step: tf.Tensor) -> None:
+        """Move what is kept towards the weights, faster at first."""
+        done = tf.cast(step, tf.float32)
+        decay = tf.minimum(self.settings.average, (1 + done) / (10 + done))
+        for kept, now in zip(self.kept.variables, self.model.variables, strict=True):
+            if kept.dtype == "float32":
+                kept.assign(decay * kept + (1 - decay) * now)
+
+    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Judge what is kept on a batch of images and targets."""
+        images, targets = data
+        logits = self.kept(images, training=False)
+        return self._measured(cross_entropy(targets, logits, self.temperature), logits, targets)
 
     def _measured(self, losses: tf.Tensor, logits: tf.Tensor, targets: tf.Tensor) -> dict[str, tf.Tensor]:
         self.accuracy.update_state(targets, logits)
@@ -99,9 +181,42 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         return {metric.name: metric.result() for metric in (self.accuracy, self.loss_mean)}
 
 
-def falling(start: float, images: int, batch_size: int, epochs: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Return a learning rate that falls along half a cosine, to 0 after the last batch (Loshchilov and Hutter 2017)."""
-    return keras.optimizers.schedules.CosineDecay(start, epochs * -(-images // batch_size))
+def _ascent(gradients: list[tf.Tensor], weights: list[tf.Tensor], share: float) -> list[tf.Tensor]:
+    """Return a move of each weight along its gradient, of a share of its length; vectors stay."""
+    return [
+        share * tf.norm(weight) / (tf.norm(gradient) + 1e-12) * gradient
+        if len(weight.shape) > 1
+        else tf.zeros_like(gradient)
+        for gradient, weight in zip(gradients, weights, strict=True)
+    ]
+
+
+def class_weights(targets: Array) -> Array:
+    """Return how much an image of each class (K,) counts, so that all classes of targets (N, K) count the same."""
+    counts = np.bincount(targets.argmax(axis=1), minlength=targets.shape[1])
+    present = counts > 0
+    weights = np.zeros(len(counts), np.float32)
+    weights[present] = len(targets) / (present.sum() * counts[present])
+    return weights
+
+
+def batches_of_epoch(arrays: Sequence[Array], settings: Training, epoch: tf.Variable) -> tf.data.Dataset:
+    """Return the batches of an epoch: rows of several arrays (N, ...) side by side, and which rows they are.
+
+    The order depends on the seed and on what `epoch`, an int64 scalar, holds when the batches are asked for.
+    """
+    count, size = len(arrays[0]), settings.batch_size
+    orders = tf.constant(
+        [np.random.default_rng([settings.seed, number]).permutation(count) for number in range(settings.epochs)],
+        tf.int32,
+    )
+    whole = [tf.constant(array) for array in arrays]
+
+    def batch(first: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        rows = orders[epoch.read_value(), first : tf.minimum(first + size, count)]
+        return (*(tf.gather(array, rows) for array in whole), rows)
+
+    return tf.data.Dataset.range(0, count, size).map(batch).prefetch(STEPS_AT_ONCE)
 
 
 def shuffled_batches(arrays: Sequence[Array], batch_size: int, seed: int) -> tf.data.Dataset:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from robust_distillation.auditing.figures import learning_curves
+from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.storage import load_autoencoder, load_model, save_model
 from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
@@ -26,6 +27,7 @@ from robust_distillation.paths import (
     VALIDATE,
 )
 from robust_distillation.records import Classes
+from robust_distillation.stages.checkpoints import checkpoint
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
 
 
@@ -38,13 +40,15 @@ def main(params: Params) -> None:
     teacher, how = load_model(TEACHER), params.filter.reform
     validate_seen = reform(autoencoder, validate.images, how)
     temperature = params.teacher.temperature
-    student, history = train_classifier(
-        train.images,
-        soft_labels(teacher, train.images, temperature),
-        params.student,
-        temperature=temperature,
-        validation=(validate_seen, one_hot(validate.labels, n_classes)),
-    )
+    with checkpoint("student", "student", params) as path:
+        student, history = train_classifier(
+            train.images,
+            soft_labels(teacher, train.images, temperature),
+            params.student,
+            temperature=temperature,
+            validation=(validate_seen, one_hot(validate.labels, n_classes)),
+            checkpoint=path,
+        )
     unsure = Abstention(
         student,
         measure=params.abstention.measure,
@@ -71,7 +75,7 @@ def main(params: Params) -> None:
     undefended, _ = train_classifier(
         poisoned.images,
         one_hot(poisoned.labels, n_classes),
-        params.student,
+        Training(**vars(params.student) | {"method": "standard"}),
         validation=(validate.images, one_hot(validate.labels, n_classes)),
     )
     save_model(undefended, UNDEFENDED)

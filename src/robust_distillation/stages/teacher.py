@@ -9,6 +9,7 @@ from robust_distillation.files import read_record
 from robust_distillation.params import Params
 from robust_distillation.paths import AUTOENCODER, CLASSES, FILTERED, TEACHER, TEST, VALIDATE
 from robust_distillation.records import Classes
+from robust_distillation.stages.checkpoints import checkpoint
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
 
 
@@ -17,14 +18,16 @@ def main(params: Params) -> None:
     n_classes = len(read_record(CLASSES, Classes).ids)
     train, validate, test = ImageSet.load(FILTERED), ImageSet.load(VALIDATE), ImageSet.load(TEST)
     autoencoder, how = load_autoencoder(AUTOENCODER, train.features.shape[1:]), params.filter.reform
-    model, history = train_classifier(
-        train.images,
-        one_hot(train.labels, n_classes),
-        params.teacher,
-        temperature=params.teacher.temperature,
-        validation=(reform(autoencoder, validate.images, how), one_hot(validate.labels, n_classes)),
-    )
-    save_model(model, TEACHER)
+    with checkpoint("teacher", "teacher", params) as path:
+        model, history = train_classifier(
+            train.images,
+            one_hot(train.labels, n_classes),
+            params.teacher,
+            temperature=params.teacher.temperature,
+            validation=(reform(autoencoder, validate.images, how), one_hot(validate.labels, n_classes)),
+            checkpoint=path,
+        )
+        save_model(model, TEACHER)
     report_curve("teacher", history)
     report_figure("teacher_curves", learning_curves(history, f"teacher, T = {params.teacher.temperature:g}"))
     tested = evaluate(model, reform(autoencoder, test.images, how), test.labels, temperature=params.teacher.temperature)

@@ -71,7 +71,7 @@ def test_all_fall_inside_the_range(victim, some, minimal):
     assert minimal.max() <= 1
 
 
-@pytest.mark.filterwarnings("ignore::robust_distillation.threats.evasion.victim.UnreliableWarning")
+@pytest.mark.filterwarnings("ignore::robust_distillation.errors.UnreliableWarning")
 def test_stays_in_the_ball_and_falls_as_its_minimal_distance_says(victim, some, minimal):
     images, labels = some
     known = distances(images, minimal)

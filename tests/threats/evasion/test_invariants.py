@@ -12,7 +12,7 @@ from robust_distillation.threats.evasion.sign import PGD
 from robust_distillation.threats.evasion.transfer import Transfer
 from robust_distillation.threats.evasion.victim import Victim
 
-pytestmark = pytest.mark.filterwarnings("ignore::robust_distillation.threats.evasion.victim.UnreliableWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::robust_distillation.errors.UnreliableWarning")
 COUNT = 10
 RADII = {"linf": (0.05, 0.25), "l2": (0.8, 4.0)}
 TARGETED = {"fgsm", "i_fgsm", "mi_fgsm", "pgd", "apgd_ce", "apgd_dlr", "fab_t", "square", "hop_skip_jump", "transfer"}

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from robust_distillation.arrays import Array
-from robust_distillation.errors import InputError
+from robust_distillation.errors import InputError, UnreliableWarning
 from robust_distillation.threats.evasion.norms import Norm
-from robust_distillation.threats.evasion.victim import Model, UnreliableWarning, Victim, as_victim
+from robust_distillation.threats.evasion.victim import Model, Victim, as_victim
 
 
 @dataclass(frozen=True, kw_only=True)

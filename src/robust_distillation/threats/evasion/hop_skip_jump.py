@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from robust_distillation.arrays import Array
-from robust_distillation.errors import InputError
+from robust_distillation.errors import InputError, UnreliableWarning
 from robust_distillation.threats.evasion.attack import generators
 from robust_distillation.threats.evasion.minimum_norm import MinimumNorm
 from robust_distillation.threats.evasion.norms import Norm, length
-from robust_distillation.threats.evasion.victim import UnreliableWarning, Victim
+from robust_distillation.threats.evasion.victim import Victim
 
 BLEND_HALVINGS = 10  # to a thousandth of the way, as in the authors' code
 STEP_HALVINGS = 8  # queries that an iteration keeps back for its step size

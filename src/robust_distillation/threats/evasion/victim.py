@@ -11,17 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from robust_distillation.arrays import Array
-from robust_distillation.errors import InputError
+from robust_distillation.errors import InputError, UnreliableWarning
 from robust_distillation.threats.evasion.losses import Loss
 
 Model = Callable[[Any], Any]
 Goal = Literal["deny", "deceive"]
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class UnreliableWarning(UserWarning):
-    """An attack that cannot show what the model is worth: too small a budget, or outputs that hide the gradient."""
 
 
 class Victim:

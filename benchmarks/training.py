@@ -1,0 +1,110 @@
+"""What a step of each training method costs, beside the bare gradient calls that it cannot do without.
+
+Usage:
+    python benchmarks/training.py [--architecture resnet] [--steps 40] [--repeats 3]
+
+Rows of results/training.json are written as they are measured. Methods and bare calls take turns on the same images of
+noise, and the fastest of the repeats counts. `share_of_bare` is bare time by training time.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from pipeline import git
+
+from robust_distillation.classifiers import ARCHITECTURES, METHODS
+from robust_distillation.classifiers.settings import Training
+from robust_distillation.files import write_json
+
+RESULTS = Path("results/training.json")
+BATCH, SHAPE, CLASSES = 128, (32, 32, 3), 43
+GRADIENTS = {"standard": 1, "n_fgsm": 2, "fgsm_ep": 2, "pgd": 11, "trades": 12}  # each step's, of the network
+
+
+def training(architecture: str, method: str, steps: int) -> float:
+    """Return the seconds of one step, from trainings of three epochs and of one."""
+    from robust_distillation.classifiers.training import one_hot, train_classifier
+
+    rng = np.random.default_rng(0)
+    images = rng.random((BATCH * steps, *SHAPE), dtype=np.float32)
+    targets = one_hot(rng.integers(0, CLASSES, len(images)), CLASSES)
+
+    def run(epochs: int) -> float:
+        settings = Training(
+            method=method,
+            architecture=architecture,
+            epochs=epochs,
+            batch_size=BATCH,
+            optimizer="sgd",
+            learning_rate=0.01,
+            seed=1,
+        )
+        start = time.perf_counter()
+        train_classifier(images, targets, settings, validation=(images[:2], targets[:2]))
+        return time.perf_counter() - start
+
+    return (run(3) - run(1)) / (2 * steps)
+
+
+def bare(architecture: str, gradients: int, steps: int) -> float:
+    """Return the seconds of one gradient by the weights and the others by the images."""
+    import keras
+    import tensorflow as tf
+
+    model = ARCHITECTURES[architecture](SHAPE, CLASSES)
+    images = tf.random.uniform((BATCH, *SHAPE))
+    labels = tf.zeros(BATCH, tf.int32)
+
+    def loss(batch: Any) -> Any:
+        return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, model(batch, training=True), True))
+
+    def step(batch: Any) -> Any:
+        for _ in range(gradients - 1):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(batch)
+                value = loss(batch)
+            batch = batch + 0.01 * tape.gradient(value, batch)
+        with tf.GradientTape() as tape:
+            value = loss(batch)
+        return [tf.reduce_sum(gradient) for gradient in tape.gradient(value, model.trainable_variables)]
+
+    call: Callable[[Any], Any] = tf.function(step)
+    call(images)
+    start = time.perf_counter()
+    for _ in range(steps):
+        call(images)
+    return (time.perf_counter() - start) / steps
+
+
+@click.command()
+@click.option("--architecture", default="resnet", show_default=True)
+@click.option("--steps", default=40, show_default=True)
+@click.option("--repeats", default=3, show_default=True)
+def main(architecture: str, steps: int, repeats: int) -> None:
+    """Measure all methods."""
+    rows: list[dict[str, Any]] = []
+    for method in METHODS:
+        calls = GRADIENTS[method]
+        pairs = [(training(architecture, method, steps), bare(architecture, calls, steps)) for _ in range(repeats)]
+        trained, least = (min(times) for times in zip(*pairs, strict=True))
+        rows.append(
+            {
+                "method": method,
+                "architecture": architecture,
+                "milliseconds": round(1000 * trained, 1),
+                "bare_milliseconds": round(1000 * least, 1),
+                "share_of_bare": round(least / trained, 3),
+            }
+        )
+        for row in rows:
+            row["standard_epochs"] = round(row["milliseconds"] / rows[0]["milliseconds"], 2)
+        command = f"python benchmarks/training.py --architecture {architecture} --steps {steps} --repeats {repeats}"
+        write_json(RESULTS, {"rows": rows, "command": command, "commit": git("rev-parse", "HEAD")})
+
+
+if __name__ == "__main__":
+    main()
