@@ -28,7 +28,7 @@ from robust_distillation.dataset.archives import (
 )
 from robust_distillation.dataset.download import OFFICIAL_MD5, file_digest
 from robust_distillation.dataset.signs import SIGNS
-from robust_distillation.dataset.synthetic import draw_archives
+from robust_distillation.dataset.synthetic.archives import draw_archives
 from robust_distillation.files import write_json
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ class Hinge:
 
 
 def draw(folder, data, classes):
-    from robust_distillation.dataset.synthetic import draw_archives
+    from robust_distillation.dataset.synthetic.archives import draw_archives
 
     draw_archives(folder, classes=[1, 14], tracks_per_class=6, frames_per_track=2, test_per_class=2, seed=1)
 

@@ -31,7 +31,7 @@ REGISTERED = {"name": "student", "version": "3", "run_id": "a1", "pipeline": "b2
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
-        (Classes, {"ids": [1, 14], "names": ["Speed limit (30km/h)", "Stop"]}),
+        (Classes, {"ids": [1, 14], "names": ["Speed limit (30km/h)", "Stop"], "mirror": [-1, -1]}),
         (Detecting, {"name": "mse", "threshold": 0.02, "settings": {}}),
         (Abstaining, ABSTAINING),
         (Registered, REGISTERED),

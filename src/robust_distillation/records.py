@@ -1,5 +1,6 @@
 """What the pipeline's JSON files hold, for those who read them back."""
 
+import dataclasses
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -15,6 +16,7 @@ class Classes:
     Attributes:
         ids: official class ids, in the order of the labels.
         names: what people call them.
+        mirror: the label that each has in a mirror, -1 for none; nothing where no mirror is allowed.
 
     Example:
         >>> rd.Classes(ids=[14], names=["Stop"]).names
@@ -23,6 +25,7 @@ class Classes:
 
     ids: Annotated[list[int], Field(min_length=1)]
     names: list[str]
+    mirror: list[int] = dataclasses.field(default_factory=list)
 
     @model_validator(mode="after")
     def each_has_a_name(self) -> "Classes":

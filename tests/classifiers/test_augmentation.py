@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from robust_distillation.classifiers.augmentation import augment
+from robust_distillation.classifiers.augmentation import augment, mirror
 from robust_distillation.classifiers.settings import Augmentation
 
 SEED = tf.constant([3, 4])
@@ -101,3 +101,18 @@ def test_a_cut_is_one_grey_square(images):
     assert (cut.sum(axis=(1, 2)) <= 16).all()
     assert cut.any(axis=(1, 2)).mean() > 0.5
     np.testing.assert_array_equal(found[~cut], 0.4 * images[~cut])
+
+
+def test_a_mirror_is_used_where_what_it_shows_is_a_class_and_labels_follow(images):
+    becomes = tf.constant([1, 0, -1, 3])
+    labels = np.arange(16) % 4
+    targets = np.eye(4, dtype=np.float32)[labels] * 0.9 + 0.025
+    found, given = mirror(tf.constant(images), tf.constant(targets), becomes, 1.0, SEED)
+    expected = np.where((labels == 2)[:, None, None, None], images, images[:, :, ::-1])
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(given.numpy().argmax(axis=1), np.array([1, 0, 2, 3])[labels])
+    np.testing.assert_allclose(given.numpy().sum(axis=1), targets.sum(axis=1))
+    some, _ = mirror(tf.constant(images), tf.constant(targets), becomes, 0.5, SEED)
+    assert 0 < (some.numpy() != images).any(axis=(1, 2, 3)).sum() < 12
+    none, _ = mirror(tf.constant(images), tf.constant(targets), becomes, 0.0, SEED)
+    np.testing.assert_array_equal(none, images)

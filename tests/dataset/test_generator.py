@@ -151,6 +151,7 @@ def test_list_of_classes_keeps_indices_as_labels(make_raw, tmp_path):
     assert json.loads((tmp_path / "out/classes.json").read_text()) == {
         "ids": [0, 2],
         "names": ["Speed limit (20km/h)", "Speed limit (50km/h)"],
+        "mirror": [-1, -1],
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robust_distillation.dataset.archives import ARCHIVES, decode, list_test, list_training, read_files
-from robust_distillation.dataset.synthetic import draw_archives
+from robust_distillation.dataset.synthetic.archives import draw_archives
 from robust_distillation.dataset.synthetic.drawing import Material
 from robust_distillation.dataset.synthetic.faces import FACES, Style, draw_face
 from robust_distillation.dataset.synthetic.render import MAX_SIDE, Track

@@ -8,7 +8,7 @@ import pytest
 from robust_distillation.dataset import download as downloads
 from robust_distillation.dataset.archives import ARCHIVES, TEST_IMAGES, TRAINING_IMAGES, list_test, list_training
 from robust_distillation.dataset.sources import gtsrb
-from robust_distillation.dataset.synthetic import draw_archives
+from robust_distillation.dataset.synthetic.archives import draw_archives
 from robust_distillation.errors import InputError
 from robust_distillation.paths import DOWNLOADS
 from robust_distillation.stages import fetch

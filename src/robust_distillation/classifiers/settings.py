@@ -39,6 +39,7 @@ class Augmentation:
         saturation: largest change of the colours' distance from grey, as a share.
         blur: share of the images that are blurred.
         cut_out: side of a grey square that is put somewhere, in pixels; 0 for none.
+        mirror: share of the images that are mirrored, where what they show then is a class too, and labelled so.
     """
 
     rotation: Annotated[float, Field(ge=0)] = 0.0
@@ -50,6 +51,7 @@ class Augmentation:
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.0
     blur: Share = 0.0
     cut_out: Annotated[int, Field(ge=0)] = 0
+    mirror: Share = 0.0
 
 
 @section

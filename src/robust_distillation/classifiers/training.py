@@ -11,7 +11,7 @@ from tqdm.keras import TqdmCallback
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers import ARCHITECTURES, METHODS
-from robust_distillation.classifiers.augmentation import augment
+from robust_distillation.classifiers.augmentation import augment, mirror
 from robust_distillation.classifiers.methods import Batch, cross_entropy
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.watching import Kept, Resumable, Watch
@@ -36,6 +36,7 @@ def train_classifier(
     *,
     temperature: float = 1.0,
     validation: tuple[Array, Array],
+    becomes: Sequence[int] = (),
     checkpoint: Path | None = None,
 ) -> tuple[keras.Model, History]:
     """Train a new classifier on targets that softmax(logits / temperature) is to match.
@@ -48,6 +49,7 @@ def train_classifier(
         settings: method, architecture, epochs, batch size, learning rate, seed and the rest.
         temperature: T, above 0.
         validation: images and targets of the same form.
+        becomes: the class that each class is in a mirror, -1 for none; nothing where no image may be mirrored.
         checkpoint: a file in which each epoch is kept, and from which a training that was killed goes on, to the same
             weights.
 
@@ -57,7 +59,7 @@ def train_classifier(
     """
     seed_everything(settings.seed)
     model = ARCHITECTURES[settings.architecture](images.shape[1:], targets.shape[1])
-    trainer = _Trainer(model, settings, temperature, images.shape, targets)
+    trainer = _Trainer(model, settings, temperature, images.shape, targets, becomes)
     trainer.compile(
         optimizer=_optimizer(model, settings, trainer.total_steps),
         steps_per_execution=STEPS_AT_ONCE,
@@ -116,10 +118,17 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
     """Steps along the gradient of the loss that a method gives; validation is always on images as they are."""
 
     def __init__(
-        self, model: keras.Model, settings: Training, temperature: float, shape: tuple[int, ...], targets: Array
+        self,
+        model: keras.Model,
+        settings: Training,
+        temperature: float,
+        shape: tuple[int, ...],
+        targets: Array,
+        becomes: Sequence[int],
     ) -> None:
         super().__init__()
         self.model, self.settings, self.temperature = model, settings, temperature
+        self.becomes = tuple(becomes)
         self.method = METHODS[settings.method](settings, temperature, shape)
         self.total_steps = settings.epochs * -(-shape[0] // settings.batch_size)
         self.counts = tf.constant(class_weights(targets) if settings.class_balance else np.ones(targets.shape[1], "f"))
@@ -136,6 +145,9 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         step = tf.cast(self.optimizer.iterations, tf.int32)
         seed = tf.stack([tf.constant(self.settings.seed % 2**31, tf.int32), step])
         progress = tf.cast(step, tf.float32) / self.total_steps
+        if self.settings.augmentation.mirror and self.becomes:
+            becomes, share = tf.constant(self.becomes, tf.int32), self.settings.augmentation.mirror
+            images, targets = mirror(images, targets, becomes, share, seed)
         images = augment(images, self.settings.augmentation, seed)
         batch = Batch(images, targets, rows, progress, seed)
         weights = self.model.trainable_variables

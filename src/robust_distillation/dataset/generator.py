@@ -5,7 +5,7 @@ Usage:
     splits.save(Path("data/dataset"))
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -48,6 +48,7 @@ class Splits:
         trusted: clean images of the defender's own.
         classes: class id of each label.
         names: what people call each class.
+        mirror: the label that an image of each label has in a mirror; -1 where it shows none of these classes.
         info: how the sets were made, for people.
     """
 
@@ -57,13 +58,14 @@ class Splits:
     trusted: ImageSet
     classes: list[int]
     names: list[str]
+    mirror: list[int]
     info: str
 
     def save(self, folder: Path) -> None:
         """Write train.p, validate.p, test.p, trusted.p, classes.json and info.txt."""
         for name in SETS:
             getattr(self, name).save(folder / f"{name}.p")
-        write_json(folder / "classes.json", {"ids": self.classes, "names": self.names})
+        write_json(folder / "classes.json", {"ids": self.classes, "names": self.names, "mirror": self.mirror})
         with replacing(folder / "info.txt") as temporary:
             temporary.write_text(self.info)
 
@@ -177,6 +179,7 @@ class DatasetGenerator:
             **sets,
             classes=classes,
             names=list(named.values()),
+            mirror=_mirror(classes, origin.mirrored()),
             info=f"source: {source or ('pickles' if pickled else 'archives')} in {raw_folder}\n"
             + self._describe(training, test, duplicates, shuffled, named, origin.warning),
         )
@@ -261,6 +264,12 @@ class DatasetGenerator:
                 f"{'tracks' if tracked else 'images'} are left",
             ]
         return "\n".join(lines) + "\n"
+
+
+def _mirror(classes: Sequence[int], mirrored: Mapping[int, int]) -> list[int]:
+    """Return the label in a mirror of each label; -1 where there is none."""
+    labels = {class_id: label for label, class_id in enumerate(classes)}
+    return [labels.get(mirrored.get(class_id, -1), -1) for class_id in classes]
 
 
 def _read_shard(records: Sequence[Record], reader: Reader, size: int, colour: str, crop: bool) -> npt.NDArray[np.uint8]:

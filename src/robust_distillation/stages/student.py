@@ -47,6 +47,7 @@ def main(params: Params) -> None:
             params.student,
             temperature=temperature,
             validation=(validate_seen, one_hot(validate.labels, n_classes)),
+            becomes=classes.mirror,
             checkpoint=path,
         )
     unsure = Abstention(
@@ -76,6 +77,7 @@ def main(params: Params) -> None:
         poisoned.images,
         one_hot(poisoned.labels, n_classes),
         Training(**vars(params.student) | {"method": "standard"}),
+        becomes=classes.mirror,
         validation=(validate.images, one_hot(validate.labels, n_classes)),
     )
     save_model(undefended, UNDEFENDED)

@@ -15,7 +15,8 @@ from robust_distillation.stages.results import report_curve, report_figure, repo
 
 def main(params: Params) -> None:
     """Train, and test on images that went through the same reform as the training set."""
-    n_classes = len(read_record(CLASSES, Classes).ids)
+    classes = read_record(CLASSES, Classes)
+    n_classes = len(classes.ids)
     train, validate, test = ImageSet.load(FILTERED), ImageSet.load(VALIDATE), ImageSet.load(TEST)
     autoencoder, how = load_autoencoder(AUTOENCODER, train.features.shape[1:]), params.filter.reform
     with checkpoint("teacher", "teacher", params) as path:
@@ -25,6 +26,7 @@ def main(params: Params) -> None:
             params.teacher,
             temperature=params.teacher.temperature,
             validation=(reform(autoencoder, validate.images, how), one_hot(validate.labels, n_classes)),
+            becomes=classes.mirror,
             checkpoint=path,
         )
         save_model(model, TEACHER)

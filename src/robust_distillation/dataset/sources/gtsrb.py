@@ -11,6 +11,7 @@ from robust_distillation.dataset.download import OFFICIAL_MD5, OFFICIAL_URL, dow
 from robust_distillation.dataset.signs import sign_name
 from robust_distillation.dataset.sources.source import Source, find_folder, take
 from robust_distillation.dataset.splitting import split_training
+from robust_distillation.dataset.synthetic.mirroring import mirrored_signs
 from robust_distillation.paths import DOWNLOADS
 from robust_distillation.workspace import main_root
 
@@ -43,4 +44,6 @@ def download_official() -> Path:
     return folder
 
 
-SOURCE = Source(check=check, fetch=fetch, reader=archives, name=sign_name, split=split_training)
+SOURCE = Source(
+    check=check, fetch=fetch, reader=archives, name=sign_name, split=split_training, mirrored=mirrored_signs
+)

@@ -1,7 +1,7 @@
 """What a source is, and what those have in common that take a user's files."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ class Source:
         reader: lists and reads what lies in that folder.
         name: what people call a class, by its id.
         split: deals records to train, validate and trusted; see `split_training`.
+        mirrored: which class an image of a class shows in a mirror, by id; classes that become none are left out.
         warning: for people, where it has one to give about every data set that is made of it.
     """
 
@@ -37,6 +38,7 @@ class Source:
     reader: Reader
     name: Callable[[int], str]
     split: Callable[..., dict[str, list[Record]]]
+    mirrored: Callable[[], Mapping[int, int]] = dict
     warning: str | None = None
 
 

@@ -8,6 +8,7 @@ from robust_distillation.dataset.archives import ARCHIVES
 from robust_distillation.dataset.signs import SIGNS, resolve_classes, sign_name
 from robust_distillation.dataset.sources.source import Source, find_folder
 from robust_distillation.dataset.splitting import split_training
+from robust_distillation.dataset.synthetic.mirroring import mirrored_signs
 
 if TYPE_CHECKING:
     from robust_distillation.dataset.settings import Classes, Data
@@ -20,7 +21,7 @@ def check(data: "Data") -> None:
 
 def fetch(folder: Path, data: "Data", classes: "Classes") -> None:
     """Draw the archives."""
-    from robust_distillation.dataset.synthetic import draw_archives
+    from robust_distillation.dataset.synthetic.archives import draw_archives
 
     drawn, every = data.synthetic, range(len(SIGNS))
     draw_archives(
@@ -33,4 +34,6 @@ def fetch(folder: Path, data: "Data", classes: "Classes") -> None:
     )
 
 
-SOURCE = Source(check=check, fetch=fetch, reader=archives, name=sign_name, split=split_training)
+SOURCE = Source(
+    check=check, fetch=fetch, reader=archives, name=sign_name, split=split_training, mirrored=mirrored_signs
+)

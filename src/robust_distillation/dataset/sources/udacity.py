@@ -7,6 +7,7 @@ from robust_distillation.dataset import udacity
 from robust_distillation.dataset.signs import sign_name
 from robust_distillation.dataset.sources.source import Source, find_folder, take
 from robust_distillation.dataset.splitting import split_untracked
+from robust_distillation.dataset.synthetic.mirroring import mirrored_signs
 
 if TYPE_CHECKING:
     from robust_distillation.dataset.settings import Classes, Data
@@ -29,5 +30,6 @@ SOURCE = Source(
     reader=udacity,
     name=sign_name,
     split=split_untracked,
+    mirrored=mirrored_signs,
     warning="warning: the pickles name no tracks, so frames of one physical sign may be in several sets",
 )
