@@ -9,6 +9,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError, model_validator
 
 from robust_distillation.auditing.settings import Robustness
+from robust_distillation.classifiers import DISTILLING
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.dataset.settings import Data, Dataset, Validate
 from robust_distillation.defences.settings import Abstention, Autoencoder, Filter, Teacher, Tune
@@ -52,6 +53,15 @@ class Params:
                         f"{name}.{key} equals surrogate.{key}, both {value}: attacker and defender share no {key}; "
                         "change one"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def teachers_come_first(self) -> "Params":
+        """Refuse methods that need a teacher where there is none."""
+        for name in ("surrogate", "probe", "teacher"):
+            method = getattr(self, name).method
+            if method in DISTILLING:
+                raise ValueError(f"{name}.method {method} needs a teacher: it is for the student; choose another")
         return self
 
     @model_validator(mode="after")

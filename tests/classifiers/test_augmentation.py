@@ -107,12 +107,14 @@ def test_a_mirror_is_used_where_what_it_shows_is_a_class_and_labels_follow(image
     becomes = tf.constant([1, 0, -1, 3])
     labels = np.arange(16) % 4
     targets = np.eye(4, dtype=np.float32)[labels] * 0.9 + 0.025
-    found, given = mirror(tf.constant(images), tf.constant(targets), becomes, 1.0, SEED)
+    hard = tf.constant(np.eye(4, dtype=np.float32)[labels])
+    found, given, relabelled = mirror(tf.constant(images), tf.constant(targets), hard, becomes, 1.0, SEED)
     expected = np.where((labels == 2)[:, None, None, None], images, images[:, :, ::-1])
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(given.numpy().argmax(axis=1), np.array([1, 0, 2, 3])[labels])
     np.testing.assert_allclose(given.numpy().sum(axis=1), targets.sum(axis=1))
-    some, _ = mirror(tf.constant(images), tf.constant(targets), becomes, 0.5, SEED)
+    np.testing.assert_array_equal(relabelled.numpy().argmax(axis=1), given.numpy().argmax(axis=1))
+    some, *_ = mirror(tf.constant(images), tf.constant(targets), hard, becomes, 0.5, SEED)
     assert 0 < (some.numpy() != images).any(axis=(1, 2, 3)).sum() < 12
-    none, _ = mirror(tf.constant(images), tf.constant(targets), becomes, 0.0, SEED)
+    none, *_ = mirror(tf.constant(images), tf.constant(targets), hard, becomes, 0.0, SEED)
     np.testing.assert_array_equal(none, images)

@@ -8,18 +8,20 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
-from robust_distillation.classifiers import METHODS
-from robust_distillation.classifiers.methods import Batch
+from robust_distillation.classifiers import DISTILLING, METHODS
+from robust_distillation.classifiers.methods.distillation import CLEAN, HARD, divergence
+from robust_distillation.classifiers.methods.method import Batch, cross_entropy
 from robust_distillation.classifiers.settings import Adversary, Augmentation, Training
 from robust_distillation.classifiers.storage import save_model
 from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.classifiers.watching import Kept, Watch
-from robust_distillation.errors import UnreliableWarning
+from robust_distillation.errors import InputError, UnreliableWarning
 from robust_distillation.threats.evasion.sign import PGD
 
 TINY = partial(Training, architecture="cnn", batch_size=32, learning_rate=0.003, seed=5)
-EPSILON = 0.085
-ADVERSARIAL = [name for name in METHODS if name != "standard"]
+EPSILON, EPOCHS = 0.085, 15
+ADVERSARY = Adversary(epsilon=EPSILON, steps=4, warm_up=0.3, beta=3.0)
+ADVERSARIAL = [name for name in METHODS if name not in ("standard", *DISTILLING)]
 
 
 def linear(weights):
@@ -31,15 +33,22 @@ def linear(weights):
     return model
 
 
-def batch(progress=0.9, rows=(0,)):
+def batch(progress=0.9, rows=(0,), teach=None):
     count = len(rows)
-    return Batch(
-        tf.fill((count, 2, 2, 1), 0.5),
-        tf.tile(tf.constant([[0.0, 1.0]]), (count, 1)),
-        tf.constant(rows),
-        tf.constant(progress),
-        tf.constant([1, 2]),
-    )
+    images, labels = tf.fill((count, 2, 2, 1), 0.5), tf.tile(tf.constant([[0.0, 1.0]]), (count, 1))
+    targets = labels if teach is None else teach(images)
+    return Batch(images, targets, tf.constant(rows), tf.constant(progress), tf.constant([1, 2]), labels, teach)
+
+
+class Stands:
+    """Robust accuracy on the problem."""
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    def __call__(self, model):
+        found = PGD(steps=20)(model, self.problem.images, self.problem.labels, epsilon=EPSILON)
+        return (model.predict(found, verbose=0).argmax(axis=1) == self.problem.labels).mean()
 
 
 WEIGHTS = np.array([1.0, -2.0, 3.0, -4.0], np.float32)
@@ -90,6 +99,76 @@ def test_trades_asks_for_the_same_answer_in_the_ball():
     assert float(both[0] - clean[0]) == pytest.approx(2 * farthest, rel=0.02)
 
 
+def teach(images):
+    """A teacher who is sure of class 1 where the images are bright."""
+    logit = 4 * tf.reduce_sum(images - 0.3, axis=(1, 2, 3))
+    return tf.nn.softmax(tf.stack([tf.zeros_like(logit), logit], axis=1))
+
+
+def test_ard_learns_soft_labels_where_the_hard_ones_are_attacked():
+    losses, logits = of("ard")(linear(WEIGHTS), batch(teach=teach))
+    targets, worst = teach(tf.fill((1, 2, 2, 1), 0.5)), tf.constant([[0.0, -2.0]])
+    hard = cross_entropy(tf.constant([[0.0, 1.0]]), tf.constant([[0.0, -1.0]]), 1.0)
+    expected = (1 - HARD) * divergence(targets, worst, 1.0) + HARD * hard
+    np.testing.assert_allclose(losses, expected, rtol=0.02)
+    np.testing.assert_allclose(logits, [[0, -1.0]], atol=1e-6)
+
+
+def test_rslad_learns_soft_labels_on_clean_and_attacked_images():
+    losses, _ = of("rslad")(linear(WEIGHTS), batch(teach=teach))
+    targets = teach(tf.fill((1, 2, 2, 1), 0.5))
+    clean, worst = (divergence(targets, tf.constant([[0.0, value]]), 1.0) for value in (-1.0, -2.0))
+    np.testing.assert_allclose(losses, CLEAN * clean + (1 - CLEAN) * worst, rtol=0.02)
+
+
+def test_adaad_learns_the_teachers_answer_where_the_two_differ_most():
+    losses, logits = of("adaad")(linear(WEIGHTS), batch(teach=teach))
+    # By each pixel, the divergence changes as (p_student - p_teacher) weight + p_teacher (1 - p_teacher) (t - s) 4, for
+    # the logits t = 3.2 and s = -1: it grows in the dark where the weight is above 0, and in the light elsewhere.
+    corner = tf.reshape(tf.where(WEIGHTS > 0, 0.4, 0.6), (1, 2, 2, 1))
+    np.testing.assert_allclose(logits, linear(WEIGHTS)(corner), atol=0.05)
+    np.testing.assert_allclose(losses, divergence(teach(corner), linear(WEIGHTS)(corner), 1.0), rtol=0.05)
+
+
+@pytest.fixture(scope="module")
+def teacher(lesson, problem):
+    """A model that stands better than the plain one."""
+    return train(lesson, problem, method="n_fgsm", epochs=EPOCHS, adversary=ADVERSARY)[0]
+
+
+@pytest.mark.parametrize("method", DISTILLING)
+def test_a_distilled_student_stands_better_than_the_plain_model(lesson, problem, teacher, method):
+    images, labels = lesson
+    hard, validation = one_hot(labels, 4), (problem.images, one_hot(problem.labels, 4))
+    soft = keras.ops.softmax(teacher.predict(images, verbose=0)).numpy()
+    settings = TINY(method=method, epochs=EPOCHS, adversary=ADVERSARY)
+    student, _ = train_classifier(images, soft, settings, labels=hard, teacher=teacher, validation=validation)
+    assert Stands(problem)(student) > Stands(problem)(problem.model)
+
+
+def test_a_method_that_needs_a_teacher_says_so(lesson, problem):
+    with pytest.raises(InputError, match="training method adaad needs a teacher"):
+        train(lesson, problem, method="adaad", epochs=1)
+
+
+def test_soft_labels_follow_what_becomes_of_the_image(lesson, problem):
+    """A teacher is asked anew where images are varied: its answers are those on what the student sees."""
+    asked = []
+
+    class Teacher:
+        def __call__(self, images, training=False):
+            asked.append(images)
+            return problem.model(images, training=training)
+
+    images, labels = lesson
+    hard, validation = one_hot(labels, 4), (problem.images, one_hot(problem.labels, 4))
+    for augmentation, times in ((Augmentation(), 0), (Augmentation(shift=1.0), 1)):
+        asked.clear()
+        settings = TINY(epochs=1, augmentation=augmentation)
+        train_classifier(images, hard, settings, labels=hard, teacher=Teacher(), validation=validation)
+        assert bool(asked) == bool(times)
+
+
 def test_each_image_starts_where_its_own_last_perturbation_ended():
     method = of("fgsm_ep")
     method(linear(WEIGHTS), batch(rows=(2,)))
@@ -99,18 +178,10 @@ def test_each_image_starts_where_its_own_last_perturbation_ended():
 
 @pytest.mark.parametrize("method", ADVERSARIAL)
 def test_each_method_makes_a_model_that_stands_better(lesson, problem, method):
-    images, labels = lesson
-    settings = TINY(method=method, epochs=30, adversary=Adversary(epsilon=EPSILON, steps=5, warm_up=0.3, beta=3.0))
-    validation = problem.images, one_hot(problem.labels, 4)
-    model, history = train_classifier(images, one_hot(labels, 4), settings, validation=validation)
+    model, history = train(lesson, problem, method=method, epochs=EPOCHS, adversary=ADVERSARY)
     assert history["loss"][-1] < history["loss"][0]
     assert {"val_robust", "val_single_step"} <= history.keys()
-
-    def robust(classifier):
-        found = PGD(steps=20)(classifier, problem.images, problem.labels, epsilon=EPSILON)
-        return (classifier.predict(found, verbose=0).argmax(axis=1) == problem.labels).mean()
-
-    assert robust(model) > robust(problem.model)
+    assert Stands(problem)(model) > Stands(problem)(problem.model)
 
 
 def train(lesson, problem, **changes):

@@ -6,19 +6,23 @@ from robust_distillation.registry import Registry
 
 if TYPE_CHECKING:
     from robust_distillation.classifiers.architectures import Architecture
-    from robust_distillation.classifiers.methods import Method
+    from robust_distillation.classifiers.methods.method import Method
 
 _ROOM = "robust_distillation.classifiers"
 ARCHITECTURES: "Registry[Architecture]" = Registry(
     "architecture", {name: f"{_ROOM}.architectures:{name}" for name in ("lenet", "cnn", "vgg", "resnet", "srn")}
 )
+DISTILLING = ("ard", "rslad", "adaad")  # methods that need a teacher
 METHODS: "Registry[type[Method]]" = Registry(
     "training method",
     {
-        "standard": f"{_ROOM}.methods:Standard",
-        "n_fgsm": f"{_ROOM}.methods:NoisyFGSM",
-        "fgsm_ep": f"{_ROOM}.methods:PriorGuidedFGSM",
-        "pgd": f"{_ROOM}.methods:PGD",
-        "trades": f"{_ROOM}.methods:TRADES",
+        "standard": f"{_ROOM}.methods.method:Standard",
+        "n_fgsm": f"{_ROOM}.methods.adversarial:NoisyFGSM",
+        "fgsm_ep": f"{_ROOM}.methods.adversarial:PriorGuidedFGSM",
+        "pgd": f"{_ROOM}.methods.adversarial:PGD",
+        "trades": f"{_ROOM}.methods.adversarial:TRADES",
+        "ard": f"{_ROOM}.methods.distillation:ARD",
+        "rslad": f"{_ROOM}.methods.distillation:RSLAD",
+        "adaad": f"{_ROOM}.methods.distillation:AdaAD",
     },
 )

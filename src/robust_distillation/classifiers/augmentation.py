@@ -33,22 +33,24 @@ def augment(images: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> tf.Te
 
 
 def mirror(
-    images: tf.Tensor, targets: tf.Tensor, becomes: tf.Tensor, share: float, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+    images: tf.Tensor, targets: tf.Tensor, labels: tf.Tensor, becomes: tf.Tensor, share: float, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Mirror some images, where what they show then is a class too, and label them so.
 
     Args:
         images: float32 (N, H, W, C).
-        targets: float32 (N, K).
+        targets: float32 (N, K), soft labels or hard ones.
+        labels: float32 (N, K), by which an image's class is told.
         becomes: integers (K,), the class that each class is in a mirror, and back; -1 for none.
         share: of the images that may be mirrored.
         seed: integers (2,).
     """
     drawn = _Draws(tf.shape(images)[0], seed + tf.constant([1, 0], seed.dtype)).uniform(0.0, 1.0)[:, 0, 0, 0]
-    chosen = (tf.gather(becomes, tf.argmax(targets, axis=1)) >= 0) & (drawn < share)
+    chosen = (tf.gather(becomes, tf.argmax(labels, axis=1)) >= 0) & (drawn < share)
     back = tf.where(becomes >= 0, becomes, tf.range(tf.size(becomes), dtype=becomes.dtype))
     images = tf.where(chosen[:, None, None, None], images[:, :, ::-1], images)
-    return images, tf.where(chosen[:, None], tf.gather(targets, back, axis=1), targets)
+    swapped = (tf.where(chosen[:, None], tf.gather(given, back, axis=1), given) for given in (targets, labels))
+    return images, *swapped
 
 
 class _Draws:

@@ -12,9 +12,10 @@ from tqdm.keras import TqdmCallback
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers import ARCHITECTURES, METHODS
 from robust_distillation.classifiers.augmentation import augment, mirror
-from robust_distillation.classifiers.methods import Batch, cross_entropy
-from robust_distillation.classifiers.settings import Training
+from robust_distillation.classifiers.methods.method import Batch, cross_entropy
+from robust_distillation.classifiers.settings import Augmentation, Training
 from robust_distillation.classifiers.watching import Kept, Resumable, Watch
+from robust_distillation.errors import InputError
 from robust_distillation.progress import Bar
 
 History = dict[str, list[float]]
@@ -36,6 +37,8 @@ def train_classifier(
     *,
     temperature: float = 1.0,
     validation: tuple[Array, Array],
+    labels: Array | None = None,
+    teacher: keras.Model | None = None,
     becomes: Sequence[int] = (),
     checkpoint: Path | None = None,
 ) -> tuple[keras.Model, History]:
@@ -49,6 +52,9 @@ def train_classifier(
         settings: method, architecture, epochs, batch size, learning rate, seed and the rest.
         temperature: T, above 0.
         validation: images and targets of the same form.
+        labels: one-hot, float32 (N, K), where `targets` are soft.
+        teacher: whose soft labels at the temperature the targets are; it is asked again where images are varied, and by
+            methods that want its answers on attacked ones.
         becomes: the class that each class is in a mirror, -1 for none; nothing where no image may be mirrored.
         checkpoint: a file in which each epoch is kept, and from which a training that was killed goes on, to the same
             weights.
@@ -59,7 +65,7 @@ def train_classifier(
     """
     seed_everything(settings.seed)
     model = ARCHITECTURES[settings.architecture](images.shape[1:], targets.shape[1])
-    trainer = _Trainer(model, settings, temperature, images.shape, targets, becomes)
+    trainer = _Trainer(model, settings, temperature, images.shape, targets, becomes, teacher)
     trainer.compile(
         optimizer=_optimizer(model, settings, trainer.total_steps),
         steps_per_execution=STEPS_AT_ONCE,
@@ -76,7 +82,7 @@ def train_classifier(
     done = 0 if resumable is None else resumable.restore(trainer, settings.epochs)
     epoch = tf.Variable(done, dtype=tf.int64, trainable=False)
     history = trainer.fit(
-        batches_of_epoch((images, smoothed), settings, epoch),
+        batches_of_epoch((images, smoothed, targets if labels is None else labels), settings, epoch),
         epochs=settings.epochs,
         initial_epoch=done,
         validation_data=whole_batches(validation),
@@ -125,10 +131,13 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         shape: tuple[int, ...],
         targets: Array,
         becomes: Sequence[int],
+        teacher: keras.Model | None,
     ) -> None:
         super().__init__()
         self.model, self.settings, self.temperature = model, settings, temperature
         self.becomes = tuple(becomes)
+        self.teacher = teacher
+        self.varied = settings.augmentation != Augmentation()
         self.method = METHODS[settings.method](settings, temperature, shape)
         self.total_steps = settings.epochs * -(-shape[0] // settings.batch_size)
         self.counts = tf.constant(class_weights(targets) if settings.class_balance else np.ones(targets.shape[1], "f"))
@@ -139,17 +148,19 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         self.accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
         self.loss_mean = keras.metrics.Mean(name="loss")
 
-    def train_step(self, data: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Take one step on a batch of images, targets and rows."""
-        images, targets, rows = data
+    def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+        """Take one step on a batch of images, targets, labels and rows."""
+        images, targets, labels, rows = data
         step = tf.cast(self.optimizer.iterations, tf.int32)
         seed = tf.stack([tf.constant(self.settings.seed % 2**31, tf.int32), step])
         progress = tf.cast(step, tf.float32) / self.total_steps
         if self.settings.augmentation.mirror and self.becomes:
             becomes, share = tf.constant(self.becomes, tf.int32), self.settings.augmentation.mirror
-            images, targets = mirror(images, targets, becomes, share, seed)
+            images, targets, labels = mirror(images, targets, labels, becomes, share, seed)
         images = augment(images, self.settings.augmentation, seed)
-        batch = Batch(images, targets, rows, progress, seed)
+        if self.teacher is not None and self.varied:
+            targets = tf.stop_gradient(self.teach(images))
+        batch = Batch(images, targets, rows, progress, seed, labels, self.teach)
         weights = self.model.trainable_variables
         if self.settings.weight_perturbation:
             moved = _ascent(self._gradients(batch)[0], weights, self.settings.weight_perturbation)
@@ -164,6 +175,12 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         if self.settings.average:
             self._average(step)
         return self._measured(losses, logits, targets)
+
+    def teach(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the teacher's soft labels (N, K) at the temperature."""
+        if self.teacher is None:
+            raise InputError(f"training method {self.settings.method} needs a teacher: it is for the student")
+        return tf.nn.softmax(self.teacher(images, training=False) * (1 / self.temperature))
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         """Return the gradients of the mean loss, the losses (N,) and the logits (N, K)."""

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from robust_distillation.arrays import Array
-from robust_distillation.classifiers.methods import ascend, cross_entropy, within
+from robust_distillation.classifiers.methods.method import ascend, cross_entropy, within
 from robust_distillation.dataset.pickles import load_pickle, save_pickle
 from robust_distillation.errors import UnreliableWarning
 

@@ -47,6 +47,8 @@ def main(params: Params) -> None:
             params.student,
             temperature=temperature,
             validation=(validate_seen, one_hot(validate.labels, n_classes)),
+            labels=one_hot(train.labels, n_classes),
+            teacher=teacher,
             becomes=classes.mirror,
             checkpoint=path,
         )

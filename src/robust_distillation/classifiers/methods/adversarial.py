@@ -1,88 +1,16 @@
-"""Training methods: the losses of a batch, on the images as they are or as an adversary makes them.
-
-Inside a graph, each method is called with the model, the batch and what it may need to know of the training so far. It
-returns losses and logits; the trainer takes the gradient. Perturbations are computed as constants: no gradient runs
-through the adversary.
-"""
+"""Training on images as an adversary makes them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import keras
 import tensorflow as tf
 
-from robust_distillation.classifiers.settings import Adversary, Training
-
-Loss = Callable[[tf.Tensor], tf.Tensor]  # logits (N, K) to losses (N,)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a step trains on.
-
-    Attributes:
-        images: float32 (N, H, W, C) in [0, 1].
-        targets: float32 (N, K), one-hot or soft labels.
-        rows: integers (N,), the images' places in the training set.
-        progress: scalar in [0, 1), the share of the training that is done.
-        seed: integers (2,), for stateless draws; another one in each step.
-    """
-
-    images: tf.Tensor
-    targets: tf.Tensor
-    rows: tf.Tensor
-    progress: tf.Tensor
-    seed: tf.Tensor
+from robust_distillation.classifiers.methods.method import Batch, Loss, Made, ascend, cross_entropy, within
+from robust_distillation.classifiers.settings import Adversary
 
 
-class Method(Protocol):
-    """One way to train, made of the settings, the temperature and the shape (N, H, W, C) of the training set."""
-
-    def __init__(self, settings: Training, temperature: float, shape: tuple[int, ...]) -> None: ...
-
-    def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return losses (N,) and logits (N, K), by which accuracy is told, differentiably in the model's weights."""
-
-
-def cross_entropy(targets: tf.Tensor, logits: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Return the cross-entropy (N,) between targets and softmax(logits / temperature)."""
-    return keras.losses.categorical_crossentropy(targets, logits * (1 / temperature), from_logits=True)
-
-
-def ascend(loss: Loss, model: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
-    """Return the sign of the gradient of the summed losses with respect to images (N, H, W, C)."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        total = tf.reduce_sum(loss(model(images)))
-    return tf.sign(tape.gradient(total, images))
-
-
-def within(images: tf.Tensor, centres: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
-    """Project images to the ball around their centres and to [0, 1]."""
-    return tf.clip_by_value(tf.clip_by_value(images, centres - epsilon, centres + epsilon), 0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class _Method:
-    """What all methods know."""
-
-    settings: Training
-    temperature: float
-    shape: tuple[int, ...]
-
-
-class Standard(_Method):
-    """The images as they are."""
-
-    def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `Method`."""
-        logits = model(batch.images, training=True)
-        return cross_entropy(batch.targets, logits, self.temperature), logits
-
-
-class _Adversarial(_Method):
+class Adversarial(Made):
     """What the adversarial methods share."""
 
     @property
@@ -105,7 +33,7 @@ class _Adversarial(_Method):
         return cross_entropy(batch.targets, logits, self.temperature), logits
 
 
-class NoisyFGSM(_Adversarial):
+class NoisyFGSM(Adversarial):
     """N-FGSM: one step from noise of twice epsilon, not projected (de Jorge et al. 2022, algorithm 1)."""
 
     def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
@@ -116,7 +44,7 @@ class NoisyFGSM(_Adversarial):
         return self.learn(model, batch, tf.clip_by_value(noisy + step, 0.0, 1.0))
 
 
-class PGD(_Adversarial):
+class PGD(Adversarial):
     """Several steps from a random start in the ball (Madry et al. 2018, section 2.1), on the network at inference."""
 
     def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
@@ -124,13 +52,17 @@ class PGD(_Adversarial):
         return self.learn(model, batch, self.perturb(model, batch, self.loss(batch)))
 
     def perturb(self, model: keras.Model, batch: Batch, loss: Loss) -> tf.Tensor:
-        """Return what fools the network more and more, within the ball and [0, 1]."""
+        """Return images in the ball and in [0, 1] for which a loss of the network's logits at inference is large."""
+        return self.climb(lambda images: model(images, training=False), batch, loss)
+
+    def climb(self, answer: Callable[[tf.Tensor], tf.Tensor], batch: Batch, loss: Loss) -> tf.Tensor:
+        """Return images in the ball and in [0, 1] for which a loss of what `answer` gives them is large."""
         epsilon = self.epsilon(batch.progress)
         start = epsilon * tf.random.stateless_uniform(tf.shape(batch.images), batch.seed, -1.0, 1.0)
         adversarial = within(batch.images + start, batch.images, epsilon)
         size = 2.5 * epsilon / self.adversary.steps
         for _ in range(self.adversary.steps):
-            step = size * ascend(loss, lambda images: model(images, training=False), adversarial)
+            step = size * ascend(loss, answer, adversarial)
             adversarial = within(adversarial + step, batch.images, epsilon)
         return adversarial
 
@@ -153,7 +85,7 @@ class TRADES(PGD):
         return tf.reduce_sum(tf.exp(log_probabilities) * (log_probabilities - other), axis=1)
 
 
-class PriorGuidedFGSM(_Adversarial):
+class PriorGuidedFGSM(Adversarial):
     """FGSM-EP: one step from each image's perturbation of the last epoch (Jia et al. 2022, section 3.2).
 
     Perturbations are kept in steps of epsilon / 127, one byte a pixel.

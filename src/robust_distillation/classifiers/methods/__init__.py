@@ -1,0 +1,1 @@
+"""Training methods: what a step of training does with a batch."""
