@@ -225,3 +225,10 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(("epsilon", "text"), [(8 / 255, "8/255"), (0.01, "0.01"), (1.0, "255/255")])
 def test_an_epsilon_is_written_as_people_do(epsilon, text):
     assert format_epsilon(epsilon) == text
+
+
+@pytest.mark.parametrize("name", ["surrogate", "probe", "teacher"])
+def test_a_method_that_needs_a_teacher_is_for_the_student(load_with, name):
+    with pytest.raises(InputError, match=f"{name}.method rslad needs a teacher: it is for the student"):
+        load_with(f"{name}.method", "rslad")
+    assert load_with("student.method", "rslad").student.method == "rslad"
