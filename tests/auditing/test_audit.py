@@ -172,6 +172,7 @@ def test_an_attack_that_cheats_is_caught(problem, attack, said):
             "attacks must be standard, rand, names in a list, or an Ensemble",
         ),
         ({"attacks": Ensemble({"a": FGSM(), "b": FGSM(norm="l2")})}, "attacks must share one norm, linf or l2"),
+        ({"epsilons": []}, "an audit needs an image and an epsilon. Received: 60 and 0"),
         ({"beside": {"model": None}}, "beside: model is what the audit calls its target"),
     ],
 )

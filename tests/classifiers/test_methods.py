@@ -316,6 +316,12 @@ def test_the_watch_brings_the_last_good_epoch_back_when_robustness_collapses(pro
     assert logs[-1]["val_robust"] == 0.45
 
 
+def test_what_has_learned_nothing_yet_cannot_collapse(problem):
+    trainer, logs = watched(problem, [(0.25, 0.25), (0.35, 0.0), (0.5, 0.4)])
+    assert len(logs) == 3
+    assert trainer.weights == [2]
+
+
 def test_the_watch_lets_a_sound_training_be(problem):
     trainer, logs = watched(problem, [(0.3, 0.25), (0.5, 0.35), (0.55, 0.3), (0.7, 0.5)])
     assert len(logs) == 4

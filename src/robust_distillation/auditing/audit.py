@@ -92,6 +92,8 @@ def audit(
         >>> report.raised
         []
     """
+    if not len(images) or not len(epsilons):
+        raise InputError(f"an audit needs an image and an epsilon. Received: {len(images)} and {len(epsilons)}")
     budget = budget or Budget()
     ensemble = _ensemble(attacks, budget)
     case = _Case(images, labels, sorted(epsilons), ensemble, _norm(ensemble), budget, {} if done is None else done)

@@ -17,6 +17,7 @@ WATCHED = 500  # validation images, the first
 STEPS = 10
 GAP = 0.3  # of accuracies under one step and under several, where training has overfitted to one
 FALL = 0.5  # share of the best robust accuracy so far
+BEYOND_CHANCE = 1.5  # times the accuracy of one answer for all images, below which nothing was learned yet
 
 
 class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
@@ -46,7 +47,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
             self._attacked = tf.function(self._accuracies)
         single, robust = (float(value) for value in self._attacked())
         logs["val_single_step"], logs["val_robust"] = single, robust
-        if single - robust > GAP and robust < FALL * self.state["best"]:
+        learned = self.state["best"] > BEYOND_CHANCE / self.targets.shape[1]
+        if learned and single - robust > GAP and robust < FALL * self.state["best"]:
             warnings.warn(
                 f"epoch {epoch + 1}: accuracy is {single:.2f} under one step and {robust:.2f} under {STEPS}: training "
                 "has overfitted to one step; the last good epoch is kept",
