@@ -227,6 +227,19 @@ def test_an_epsilon_is_written_as_people_do(epsilon, text):
     assert format_epsilon(epsilon) == text
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("robustness.distances.models", ["student", "nope"], "names nope; choose among undefended, teacher, student"),
+        ("student.augmentation.cut_out", 28, "cut_out 28 leaves nothing of images of dataset.image_size 28"),
+        ("teacher.augmentation.shift", 1000.0, "shift 1000 leaves nothing of images"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_runs(load_with, key, value, said):
+    with pytest.raises(InputError, match=said):
+        load_with(key, value)
+
+
 @pytest.mark.parametrize("name", ["surrogate", "probe", "teacher"])
 def test_a_method_that_needs_a_teacher_is_for_the_student(load_with, name):
     with pytest.raises(InputError, match=f"{name}.method rslad needs a teacher: it is for the student"):

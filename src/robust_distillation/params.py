@@ -20,6 +20,8 @@ from robust_distillation.settings import format_epsilon, section
 from robust_distillation.threats.settings import Poison
 from robust_distillation.tracking.settings import Promotion, Register
 
+ATTACKED = ("undefended", "teacher", "student")  # each on its own, in the audit
+
 
 @section
 class Params:
@@ -65,6 +67,19 @@ class Params:
         return self
 
     @model_validator(mode="after")
+    def variations_leave_something(self) -> "Params":
+        """Refuse variations that move or cover whole images."""
+        for name in ("teacher", "student"):
+            for key in ("shift", "cut_out"):
+                pixels = getattr(getattr(self, name).augmentation, key)
+                if pixels >= self.dataset.image_size:
+                    raise ValueError(
+                        f"{name}.augmentation.{key} {pixels:g} leaves nothing of images of dataset.image_size "
+                        f"{self.dataset.image_size}; lower it"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def recipe_is_unknown(self) -> "Params":
         """Refuse a defender who trains on the very recipe of the attacker."""
         if self.autoencoder.mode == "adversarial" and _recipe(self.autoencoder) == _recipe(self.poison):
@@ -84,6 +99,8 @@ class Params:
                 f"promotion.robust_epsilon {format_epsilon(gate)} is not among robustness.epsilons ({listed}); "
                 "add it there or choose one of them"
             )
+        if unknown := set(self.robustness.distances.models or ()) - set(ATTACKED):
+            raise ValueError(f"robustness.distances.models names {min(unknown)}; choose among {', '.join(ATTACKED)}")
         images, available = self.robustness.images, self.dataset.test_samples
         if images != "all" and available != "all" and images > available:
             raise ValueError(

@@ -62,6 +62,8 @@ class Registry(Mapping[str, Entry]):
             found: Entry = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
             raise InputError(f"{self.kind} {name}: no module named {error.name} here") from None
+        except SyntaxError as error:
+            raise InputError(f"{self.kind} {name}: {module} is not Python ({error}); mend it") from None
         except AttributeError:
             raise InputError(f"{self.kind} {name}: {module} has no {attribute}") from None
         return found

@@ -137,12 +137,24 @@ def test_code_of_ones_own_that_dvc_would_not_watch_is_refused(params, repository
         write_code(with_own(params, "mine:network"))
 
 
+def test_what_a_library_offers_is_taken_for_the_lock_stands_for_it(params, repository):
+    watch("mine.py", "helper.py")
+    write_code(with_own(params, "json:loads"))
+    assert str(LOCK) in json.loads((CODE / "teacher.json").read_text())
+
+
+def test_code_of_ones_own_that_is_no_python_is_one_line(params, repository):
+    watch("mine.py", "helper.py")
+    (repository / "mine.py").write_text("def network(:\n")
+    with pytest.raises(InputError, match=r"mine\.py: not Python \(.*line 1.*\); mend it$"):
+        write_code(with_own(params, "mine:network"))
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         ("mine:missing", "architecture mine:missing: mine has no missing"),
         ("nowhere:network", "architecture nowhere:network: no module named nowhere here"),
-        ("json:loads", "architecture json:loads: no module named json here"),
     ],
 )
 def test_names_that_stand_for_nothing_are_refused_before_anything_runs(params, repository, name, said):

@@ -1,3 +1,4 @@
+import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException
 
+from robust_distillation.errors import InputError
 from robust_distillation.files import read_json
 from robust_distillation.params import load_params
 from robust_distillation.paths import DEFENCE, REGISTERED
@@ -141,6 +143,26 @@ def test_a_part_that_a_defence_lacks_leaves_its_column_empty():
     assert table.reconstruction_error.isna().all()
     assert not table.abstained.any()
     assert not table.suspicious.any()
+    assert '"uncertainty": null' in json.dumps(table.to_dict(orient="records"), allow_nan=False)
+
+
+def test_a_defence_that_cannot_be_loaded_is_not_registered(folder):
+    from robust_distillation.stages import register
+
+    versions = len(mlflow.MlflowClient().search_model_versions())
+    path = folder / DEFENCE / "defence.json"
+    before = path.read_text()
+    path.write_text(before[:100])
+    try:
+        with (
+            store.connected() as client,
+            mlflow.start_run(experiment_id=store.experiment(client, "e")),
+            pytest.raises(InputError, match=r"defence\.json: "),
+        ):
+            register.main(load_params())
+    finally:
+        path.write_text(before)
+    assert len(mlflow.MlflowClient().search_model_versions()) == versions
 
 
 @pytest.mark.parametrize(

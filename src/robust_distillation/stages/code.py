@@ -142,8 +142,10 @@ def _check_place(what: str, place: str) -> None:
     module, _, name = place.partition(":")
     file = _file(module)
     if file is None:
-        raise InputError(f"{what}: no module named {module} here")
-    if name not in _defined(ast.parse(file.read_text())):
+        if find_spec(module.partition(".")[0]) is None or _file(module.partition(".")[0]) is not None:
+            raise InputError(f"{what}: no module named {module} here")
+        return  # of a library, which the lock stands for
+    if name not in _defined(_parsed(file)):
         raise InputError(f"{what}: {module} has no {name}")
 
 
@@ -199,7 +201,7 @@ def _imports(module: str, file: Path) -> tuple[str, ...]:
     """Return what a module imports, and what each imported name would be as a module, for it may be one."""
     found: list[str] = []
     package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
-    for node in _run(ast.parse(file.read_text())):
+    for node in _run(_parsed(file)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -207,6 +209,13 @@ def _imports(module: str, file: Path) -> tuple[str, ...]:
             origin = ".".join([*above, *([node.module] if node.module else [])])
             found += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
     return tuple(found)
+
+
+def _parsed(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_text())
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not Python ({error}); mend it") from None
 
 
 def _run(tree: ast.AST) -> Iterator[ast.AST]:

@@ -41,8 +41,11 @@ def register(params: Params) -> Registered:
     """
     import mlflow
 
+    from robust_distillation.defences.defence import Defence
+
     run = mlflow.active_run()
     assert run, "no run is open"
+    Defence.load(DEFENCE)  # what cannot be loaded is not registered
     name, metrics, pipeline = params.register.name, read_metrics(), outcome_digest(STAGE, params)
     log_summary(params, metrics)
     log_dataset(params, run.info.run_id)

@@ -30,7 +30,10 @@ class ServedDefence(PythonModel):
         self.lock = Lock()
 
     def predict(
-        self, context: PythonModelContext, model_input: Array, params: dict[str, Any] | None = None
+        self,
+        context: PythonModelContext,
+        model_input: np.ndarray,  # type: ignore[type-arg]  # MLflow warns of arrays that say of what
+        params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
         """Answer each image.
 
@@ -56,15 +59,14 @@ class ServedDefence(PythonModel):
 def as_table(answers: Answers, classes: Classes) -> pd.DataFrame:
     """Return answers as a served model gives them, a row for each image; the score of a missing part is null."""
     abstained = answers.refused_by("abstention")
-    unknown = np.full(len(abstained), np.nan)
     return pd.DataFrame(
         {
             "label": _unless(abstained, [classes.ids[index] for index in answers.best]),
             "name": _unless(abstained, [classes.names[index] for index in answers.best]),
             "probability": answers.probabilities.max(axis=1).astype(np.float64),
-            "uncertainty": answers.scores.get("abstention", unknown).astype(np.float64),
+            "uncertainty": _doubles(answers.scores.get("abstention"), len(abstained)),
             "abstained": abstained,
-            "reconstruction_error": answers.scores.get("detector", unknown).astype(np.float64),
+            "reconstruction_error": _doubles(answers.scores.get("detector"), len(abstained)),
             "suspicious": answers.refused_by("detector"),
         }
     )
@@ -106,6 +108,11 @@ def _refusal(shape: tuple[int, int, int], received: str) -> MlflowException:
     # MLflow's server puts all pixels in front of the message; over HTTP this entry takes that one's place.
     error.json_kwargs["message"] = message
     return error
+
+
+def _doubles(scores: Array | None, count: int) -> Any:
+    """Return scores as doubles; None for each where there are none, for NaN is no JSON."""
+    return np.full(count, None) if scores is None else scores.astype(np.float64)
 
 
 def _unless(abstained: Array, values: list[Any]) -> pd.Series:
