@@ -89,9 +89,10 @@ def test_does_not_depend_on_order_or_company(problem, some, minimal):
     np.testing.assert_allclose(distances(images[order], apart, "linf"), expected, rtol=1e-3)
 
 
-def test_more_candidates_are_no_farther(victim, some, minimal):
-    one = DeepFool(candidates=2).minimal(victim, *some)
-    assert distances(some[0], minimal["linf"], "linf").mean() <= distances(some[0], one, "linf").mean()
+def test_more_candidates_are_no_farther(other_problem):
+    victim, some = Victim(other_problem.model), (other_problem.images, other_problem.labels)
+    many, one = (DeepFool(candidates=count).minimal(victim, *some) for count in (10, 2))
+    assert distances(some[0], many, "linf").mean() <= distances(some[0], one, "linf").mean()
 
 
 def test_averages_over_the_draws_of_a_random_model():
