@@ -25,7 +25,6 @@ PROBE = Path("models/probe.keras")
 AUTOENCODER = Path("models/autoencoder.keras")
 DETECTOR = Path("models/detector")
 INFERENCE_DETECTOR = Path("models/inference_detector")
-DETECTOR_RECORD = DETECTOR / "detector.json"
 TEACHER = Path("models/teacher.keras")
 UNDEFENDED = Path("models/undefended.keras")
 DEFENCE = Path("models/defence")

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from robust_distillation.dataset.pickles import ImageSet, load_pickle
+from robust_distillation.defences.detectors import RECORD
 from robust_distillation.files import read_json
-from robust_distillation.paths import DETECTOR_RECORD, FILTERED, METRICS, POISONED, SCORES, TRAIN, TRUTH
+from robust_distillation.paths import DETECTOR, FILTERED, METRICS, POISONED, SCORES, TRAIN, TRUTH
 from robust_distillation.stages import STAGES
 
 HEADLINES = {
@@ -116,7 +117,7 @@ def test_poison_changes_the_rows_that_the_truth_names_and_nothing_else(clone):
 def test_the_filter_keeps_rows_in_order_with_their_labels(clone):
     poisoned, filtered = ImageSet.load(clone.folder / POISONED), ImageSet.load(clone.folder / FILTERED)
     kept = np.isin(poisoned.ids, filtered.ids)
-    threshold = json.loads((clone.folder / DETECTOR_RECORD).read_text())["threshold"]
+    threshold = json.loads((clone.folder / DETECTOR / RECORD).read_text())["threshold"]
     rows = list(csv.DictReader((clone.folder / SCORES).open(newline="")))
     assert [row["id"] for row in rows] == poisoned.ids.tolist()
     assert filtered.ids.tolist() == [row["id"] for row in rows if float(row["score"]) <= threshold]

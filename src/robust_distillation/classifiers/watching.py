@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from robust_distillation.arrays import Array
-from robust_distillation.classifiers.methods.method import ascend, cross_entropy, within
+from robust_distillation.classifiers.methods.method import ascend, climb, cross_entropy, within
 from robust_distillation.dataset.pickles import load_pickle, save_pickle
 from robust_distillation.errors import UnreliableWarning
 
@@ -74,10 +74,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
             return tf.reduce_mean(tf.cast(right, tf.float32))
 
         single = within(self.images + self.epsilon * ascend(loss, model, self.images), self.images, self.epsilon)
-        several = self.images
-        for _ in range(STEPS):
-            step = 2.5 * self.epsilon / STEPS * ascend(loss, model, several)
-            several = within(several + step, self.images, self.epsilon)
+        several = climb(model, loss, self.images, self.images, self.epsilon, STEPS)
         return accuracy(single), accuracy(several)
 
 

@@ -104,8 +104,8 @@ class Defence:
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together."""
         networks = self._networks
-        for part in (self.detector, self.abstention):
-            for name, network in ({} if part is None else part.networks).items():
+        for part in self._parts:
+            for name, network in part.networks.items():
                 if networks[name] is not network:
                     raise InputError(f"{type(part).__name__}: its {name} is another network than the defence's")
         if self.student.output_shape[-1] != len(self.classes.ids):
@@ -115,11 +115,16 @@ class Defence:
             )
 
     @property
+    def _parts(self) -> list[Detector | Abstention]:
+        """What may refuse an image, where it is there."""
+        return [part for part in (self.detector, self.abstention) if part is not None]
+
+    @property
     def _networks(self) -> dict[str, keras.Model]:
         """All networks by name, those of the defence itself before those of its parts."""
         found: dict[str, keras.Model] = {}
-        for part in (self.detector, self.abstention):
-            found |= {} if part is None else part.networks
+        for part in self._parts:
+            found |= part.networks
         if self.autoencoder is not None:
             found["autoencoder"] = self.autoencoder
         return found | {"student": self.student}
@@ -132,7 +137,7 @@ class Defence:
     @property
     def refuses(self) -> bool:
         """Whether there is a part that may refuse an image."""
-        return self.detector is not None or self.abstention is not None
+        return bool(self._parts)
 
     def reform(self, images: Array) -> Array:
         """Return what the student sees of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""

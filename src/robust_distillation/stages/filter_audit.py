@@ -7,10 +7,11 @@ import numpy as np
 from robust_distillation.auditing.figures import roc_figure, score_histogram
 from robust_distillation.auditing.filtering import audit_filter, roc
 from robust_distillation.dataset.pickles import load_pickle
+from robust_distillation.defences.detectors import RECORD
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_record
 from robust_distillation.params import Params
-from robust_distillation.paths import DETECTOR_RECORD, SCORES, TRUTH
+from robust_distillation.paths import DETECTOR, SCORES, TRUTH
 from robust_distillation.records import Detecting
 from robust_distillation.stages.results import report_figure, report_metrics
 
@@ -26,7 +27,7 @@ def main(params: Params) -> None:
     kept = np.array([row["kept"] == "1" for row in rows])
     metrics = audit_filter(scores, kept, truth["kinds"], truth["epsilons"])
     poisoned = truth["kinds"] != ""
-    threshold = read_record(DETECTOR_RECORD, Detecting).threshold
+    threshold = read_record(DETECTOR / RECORD, Detecting).threshold
     report_figure("filter_scores", score_histogram(scores, poisoned, threshold))
     if isinstance(metrics["auroc"], float):
         report_figure("filter_roc", roc_figure(*roc(scores, poisoned), metrics["auroc"]))

@@ -6,7 +6,16 @@ from functools import cached_property
 import keras
 import tensorflow as tf
 
-from robust_distillation.classifiers.methods.method import Batch, Loss, Made, ascend, cross_entropy, within
+from robust_distillation.classifiers.methods.method import (
+    Batch,
+    Loss,
+    Made,
+    ascend,
+    climb,
+    cross_entropy,
+    divergence,
+    within,
+)
 from robust_distillation.classifiers.settings import Adversary
 
 
@@ -59,12 +68,8 @@ class PGD(Adversarial):
         """Return images in the ball and in [0, 1] for which a loss of what `answer` gives them is large."""
         epsilon = self.epsilon(batch.progress)
         start = epsilon * tf.random.stateless_uniform(tf.shape(batch.images), batch.seed, -1.0, 1.0)
-        adversarial = within(batch.images + start, batch.images, epsilon)
-        size = 2.5 * epsilon / self.adversary.steps
-        for _ in range(self.adversary.steps):
-            step = size * ascend(loss, answer, adversarial)
-            adversarial = within(adversarial + step, batch.images, epsilon)
-        return adversarial
+        inside = within(batch.images + start, batch.images, epsilon)
+        return climb(answer, loss, inside, batch.images, epsilon, self.adversary.steps)
 
 
 class TRADES(PGD):
@@ -72,17 +77,12 @@ class TRADES(PGD):
 
     def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Method`."""
-        fixed = tf.nn.log_softmax(model(batch.images, training=False) * (1 / self.temperature))
-        adversarial = self.perturb(model, batch, lambda logits: self._divergence(fixed, logits))
+        fixed = tf.nn.softmax(model(batch.images, training=False) * (1 / self.temperature))
+        adversarial = self.perturb(model, batch, lambda logits: divergence(fixed, logits, self.temperature))
         logits = model(batch.images, training=True)
-        clean = tf.nn.log_softmax(logits * (1 / self.temperature))
-        moved = self._divergence(clean, model(tf.stop_gradient(adversarial), training=True))
+        clean = tf.nn.softmax(logits * (1 / self.temperature))
+        moved = divergence(clean, model(tf.stop_gradient(adversarial), training=True), self.temperature)
         return cross_entropy(batch.targets, logits, self.temperature) + self.adversary.beta * moved, logits
-
-    def _divergence(self, log_probabilities: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        """Return the KL divergence (N,) of what the logits say from what the clean image's probabilities say."""
-        other = tf.nn.log_softmax(logits * (1 / self.temperature))
-        return tf.reduce_sum(tf.exp(log_probabilities) * (log_probabilities - other), axis=1)
 
 
 class PriorGuidedFGSM(Adversarial):

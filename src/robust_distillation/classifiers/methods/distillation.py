@@ -7,17 +7,10 @@ import keras
 import tensorflow as tf
 
 from robust_distillation.classifiers.methods.adversarial import PGD
-from robust_distillation.classifiers.methods.method import Batch, cross_entropy
+from robust_distillation.classifiers.methods.method import Batch, cross_entropy, divergence
 
 HARD = 0.1  # ARD: the share of the loss that hard labels on clean images have, from the range of the paper's table 8
 CLEAN = 1 / 6  # RSLAD: the share of the loss that clean images have
-
-
-def divergence(targets: tf.Tensor, logits: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Return the KL divergence (N,) of softmax(logits / temperature) from targets (N, K)."""
-    found = tf.nn.log_softmax(logits * (1 / temperature))
-    wanted = tf.math.log(tf.maximum(targets, 1e-12))
-    return tf.reduce_sum(targets * (wanted - found), axis=1)
 
 
 class ARD(PGD):

@@ -62,9 +62,32 @@ def ascend(loss: Loss, model: Callable[[tf.Tensor], tf.Tensor], images: tf.Tenso
     return tf.sign(tape.gradient(total, images))
 
 
-def within(images: tf.Tensor, centres: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+def within(images: tf.Tensor, centres: tf.Tensor, epsilon: tf.Tensor | float) -> tf.Tensor:
     """Project images to the ball around their centres and to [0, 1]."""
     return tf.clip_by_value(tf.clip_by_value(images, centres - epsilon, centres + epsilon), 0.0, 1.0)
+
+
+def climb(
+    answer: Callable[[tf.Tensor], tf.Tensor],
+    loss: Loss,
+    start: tf.Tensor,
+    centres: tf.Tensor,
+    epsilon: tf.Tensor | float,
+    steps: int,
+) -> tf.Tensor:
+    """Return images in the ball around their centres and in [0, 1] for which a loss of what `answer` gives is large."""
+    size = 2.5 * epsilon / steps
+    images = start
+    for _ in range(steps):
+        images = within(images + size * ascend(loss, answer, images), centres, epsilon)
+    return images
+
+
+def divergence(targets: tf.Tensor, logits: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Return the KL divergence (N,) of softmax(logits / temperature) from targets (N, K)."""
+    found = tf.nn.log_softmax(logits * (1 / temperature))
+    wanted = tf.math.log(tf.maximum(targets, 1e-12))
+    return tf.reduce_sum(targets * (wanted - found), axis=1)
 
 
 @dataclass(frozen=True)

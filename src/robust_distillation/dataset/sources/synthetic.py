@@ -4,19 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robust_distillation.dataset import archives
-from robust_distillation.dataset.archives import ARCHIVES
 from robust_distillation.dataset.signs import SIGNS, resolve_classes, sign_name
-from robust_distillation.dataset.sources.source import Source, find_folder
+from robust_distillation.dataset.sources.gtsrb import check
+from robust_distillation.dataset.sources.source import Source
 from robust_distillation.dataset.splitting import split_training
 from robust_distillation.dataset.synthetic.mirroring import mirrored_signs
 
 if TYPE_CHECKING:
     from robust_distillation.dataset.settings import Classes, Data
-
-
-def check(data: "Data") -> None:
-    """Refuse a repository without its folder for downloads, on which the stage depends whatever the source is."""
-    find_folder(data, ARCHIVES)
 
 
 def fetch(folder: Path, data: "Data", classes: "Classes") -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.storage import load_model, save_model
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.defences.detectors import DETECTORS
+from robust_distillation.defences.detectors import DETECTORS, RECORD
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
 from robust_distillation.files import AGAIN, read_record, replacing, write_json
@@ -19,7 +19,6 @@ from robust_distillation.records import Detecting
 from robust_distillation.threats.evasion.victim import bpda
 
 SMALLEST = 1e-12
-RECORD = "detector.json"
 
 
 class Detector(Protocol):
