@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from robust_distillation.classifiers import ARCHITECTURES, METHODS
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.training import one_hot, train_classifier
+from robust_distillation.cli import main
 from robust_distillation.dataset.generator import DatasetGenerator
 from robust_distillation.dataset.settings import Data
 from robust_distillation.dataset.sources import SOURCES
@@ -160,6 +162,18 @@ def test_a_source(own):
     counts = {"n_train_samples": 4, "n_validate_samples": 2, "n_test_samples": 2, "n_trusted_samples": 2}
     splits = DatasetGenerator(n_classes="all", **counts).generate(folder, source=data.source)
     assert splits.names == ["my 1", "my 14"]
+
+
+def test_a_source_of_ones_own_draws_no_further_signs(own):
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["data"]["source"], values["draw"]["tracks_per_class"] = "mine:SIGNS", 2
+    (own / "params.yaml").write_text(yaml.safe_dump(values))
+    refused = CliRunner().invoke(main, ["check"])
+    assert refused.exit_code == 1
+    assert (
+        "draw.tracks_per_class: source mine:SIGNS holds no traffic signs; set it to 0; nothing has run"
+        in refused.output
+    )
 
 
 def test_a_stage(own):

@@ -233,6 +233,14 @@ def test_an_epsilon_is_written_as_people_do(epsilon, text):
         ("robustness.distances.models", ["student", "nope"], "names nope; choose among undefended, teacher, student"),
         ("student.augmentation.cut_out", 28, "cut_out 28 leaves nothing of images of dataset.image_size 28"),
         ("teacher.augmentation.shift", 1000.0, "shift 1000 leaves nothing of images"),
+        (
+            "student.further_share",
+            0.5,
+            "student.further_share is 0.5, but draw.tracks_per_class 0 draws none",
+        ),
+        ("probe.further_share", 0.5, "probe.further_share: further images are for teacher and student"),
+        ("student.further_share", 1.0, "student.further_share: Input should be less than 1"),
+        ("student.further_share", -0.1, "student.further_share: Input should be greater than or equal to 0"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(load_with, key, value, said):

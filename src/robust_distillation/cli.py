@@ -50,6 +50,10 @@ def check() -> None:
     try:
         params = load_params()
         SOURCES[params.data.source].check(params.data)
+        if params.draw.tracks_per_class and not SOURCES[params.data.source].signs:
+            raise InputError(
+                f"params.yaml: draw.tracks_per_class: source {params.data.source} holds no traffic signs; set it to 0"
+            )
         write_code(params)
     except InputError as error:
         raise InputError(

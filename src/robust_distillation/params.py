@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError, model_validator
 from robust_distillation.auditing.settings import Robustness
 from robust_distillation.classifiers import DISTILLING
 from robust_distillation.classifiers.settings import Training
-from robust_distillation.dataset.settings import Data, Dataset, Validate
+from robust_distillation.dataset.settings import Data, Dataset, Draw, Validate
 from robust_distillation.defences.settings import Abstention, Autoencoder, Filter, Teacher, Tune
 from robust_distillation.errors import InputError, describe
 from robust_distillation.files import read_bytes
@@ -36,6 +36,7 @@ class Params:
     tune: Tune
     autoencoder: Autoencoder
     filter: Filter
+    draw: Draw
     teacher: Teacher
     student: Training
     abstention: Abstention
@@ -64,6 +65,17 @@ class Params:
             method = getattr(self, name).method
             if method in DISTILLING:
                 raise ValueError(f"{name}.method {method} needs a teacher: it is for the student; choose another")
+        return self
+
+    @model_validator(mode="after")
+    def shares_are_drawn(self) -> "Params":
+        """Refuse a share of further images where none are drawn, or where none can be used."""
+        for name in ("surrogate", "probe"):
+            if getattr(self, name).further_share:
+                raise ValueError(f"{name}.further_share: further images are for teacher and student; set it to 0")
+        for name in ("teacher", "student"):
+            if (share := getattr(self, name).further_share) and not self.draw.tracks_per_class:
+                raise ValueError(f"{name}.further_share is {share:g}, but draw.tracks_per_class 0 draws none; raise it")
         return self
 
     @model_validator(mode="after")

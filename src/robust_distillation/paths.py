@@ -19,6 +19,7 @@ POISONED = Path("data/poisoned/train.p")
 TRUTH = Path("data/truth/poison.p")
 FILTERED = Path("data/filtered/train.p")
 SURVIVORS = Path("data/filtered/raw.p")
+FURTHER = Path("data/further/train.p")
 
 SURROGATE = Path("models/surrogate.keras")
 PROBE = Path("models/probe.keras")

@@ -10,10 +10,12 @@ from robust_distillation.classifiers.training import (
     class_weights,
     evaluate,
     one_hot,
+    orders_of_epochs,
     predict_logits,
     shuffled_batches,
     train_classifier,
 )
+from robust_distillation.errors import InputError
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -66,7 +68,7 @@ def test_the_order_of_an_epoch_depends_on_the_seed_and_the_epoch_alone():
     images = np.arange(50, dtype=np.float32)
     settings = Training(architecture="cnn", epochs=3, batch_size=16, learning_rate=0.1, seed=3)
     epoch = tf.Variable(0, dtype=tf.int64)
-    batches = batches_of_epoch((images, 2 * images), settings, epoch)
+    batches = batches_of_epoch((images, 2 * images), orders_of_epochs(50, 50, settings), 16, epoch)
     orders = []
     for number in (0, 1, 2, 1):
         epoch.assign(number)
@@ -84,3 +86,39 @@ def test_classes_count_the_same_however_many_images_they_have():
     weights = class_weights(one_hot(np.array([0, 0, 0, 1, 3, 3]), 4))
     np.testing.assert_allclose(weights * [3, 1, 0, 2], [2, 2, 0, 2])
     np.testing.assert_array_equal(class_weights(one_hot(np.arange(4), 4)), 1)
+
+
+@pytest.mark.parametrize(("share", "count", "further"), [(0.5, 90, 50), (0.2, 90, 12), (0.5, 60, 50), (0.0, 90, 0)])
+def test_an_epoch_takes_its_own_rows_once_and_the_share_of_further_ones(share, count, further):
+    settings = Training(architecture="cnn", epochs=3, batch_size=16, learning_rate=0.1, seed=3, further_share=share)
+    orders = orders_of_epochs(50, count, settings)
+    assert orders.shape == (3, 50 + further)
+    for order in orders:
+        assert sorted(order[order < 50]) == list(range(50))
+        beyond = np.bincount(order[order >= 50] - 50, minlength=count - 50)
+        assert beyond.max() - beyond.min() <= 1
+    assert (orders[0] != orders[1]).any()
+    np.testing.assert_array_equal(orders, orders_of_epochs(50, count, settings))
+
+
+def test_a_share_of_further_images_needs_some():
+    settings = Training(architecture="cnn", epochs=1, batch_size=16, learning_rate=0.1, seed=3, further_share=0.5)
+    with pytest.raises(InputError, match="no further images"):
+        orders_of_epochs(50, 50, settings)
+
+
+def test_further_images_are_learned_too(problem):
+    """The images of one class are further ones alone: the model learns them where a share of them is asked."""
+    rows = np.argsort(problem.labels == 3, kind="stable")
+    own = int((problem.labels != 3).sum())
+    images, targets = problem.images[rows], one_hot(problem.labels[rows], 4)
+
+    def accuracy_of_the_class(share):
+        settings = Training(
+            architecture="cnn", epochs=15, batch_size=16, learning_rate=0.003, seed=1, further_share=share
+        )
+        model, _ = train_classifier(images, targets, settings, validation=(images, targets), own=own)
+        return (predict_logits(model, images[own:]).argmax(axis=1) == 3).mean()
+
+    assert accuracy_of_the_class(0.0) == 0
+    assert accuracy_of_the_class(0.4) > 0.9

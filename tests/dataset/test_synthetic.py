@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from robust_distillation.dataset.archives import ARCHIVES, decode, list_test, list_training, read_files
-from robust_distillation.dataset.synthetic.archives import draw_archives
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.synthetic.archives import FURTHER, TRAINING, draw_archives, photograph_track
 from robust_distillation.dataset.synthetic.drawing import Material
 from robust_distillation.dataset.synthetic.faces import FACES, Style, draw_face
+from robust_distillation.dataset.synthetic.further import draw_further
 from robust_distillation.dataset.synthetic.render import MAX_SIDE, Track
 
 N_CLASSES = 43
@@ -140,3 +142,36 @@ def test_light_varies_from_dark_to_bright() -> None:
     means = [Track(13, np.random.default_rng([9, n])).photograph(0.8).pixels.mean() for n in range(60)]
     assert min(means) < 40
     assert max(means) > 150
+
+
+def further(jobs: int = 1, **changes: object) -> ImageSet:
+    asked = {
+        "tracks_per_class": 2,
+        "frames_per_track": 3,
+        "image_size": 24,
+        "colour": "rgb",
+        "crop_to_roi": True,
+        "seed": 5,
+    }
+    return draw_further([1, 14, 40], **asked | changes, jobs=jobs)  # type: ignore[arg-type]
+
+
+def test_further_signs_are_a_set_of_the_classes_whatever_the_number_of_workers() -> None:
+    signs, again = further(), further(jobs=2)
+    assert signs.features.shape == (18, 24, 24, 3)
+    assert signs.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
+    assert len(set(signs.ids)) == 18
+    assert np.bincount(signs.tracks).tolist() == [3] * 6
+    for name, array in vars(signs).items():
+        np.testing.assert_array_equal(array, getattr(again, name))
+    assert further(colour="grey").features.shape == (18, 24, 24, 1)
+    assert len(further(tracks_per_class=0)) == 0
+    assert (further(crop_to_roi=False).features != signs.features).any()
+
+
+def test_further_signs_are_in_no_archive_of_the_same_seed(archives: Path) -> None:
+    drawn = list(read_files([*list_training(archives), *list_test(archives)]))
+    one = photograph_track((5, FURTHER, 14, 0), [0.0])[0]
+    assert not any(file.endswith(one.pixels.tobytes()) for file in drawn)
+    same = photograph_track((5, TRAINING, 14, 0), [0.0, 0.5, 1.0])[0]
+    assert any(file.endswith(same.pixels.tobytes()) for file in drawn)

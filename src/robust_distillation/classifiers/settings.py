@@ -75,6 +75,7 @@ class Training:
         adversary: of adversarial methods.
         augmentation: of training images.
         patience: epochs without a better validation accuracy after which training ends; 0 for none.
+        further_share: share of what an epoch trains on that is further images, drawn by the data's source.
         seed: of everything that is drawn.
     """
 
@@ -93,4 +94,5 @@ class Training:
     adversary: Adversary = Adversary()
     augmentation: Augmentation = Augmentation()
     patience: Annotated[int, Field(ge=0)] = 0
+    further_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Seed

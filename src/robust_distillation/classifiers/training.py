@@ -39,6 +39,7 @@ def train_classifier(
     validation: tuple[Array, Array],
     labels: Array | None = None,
     teacher: keras.Model | None = None,
+    own: int | None = None,
     becomes: Sequence[int] = (),
     checkpoint: Path | None = None,
 ) -> tuple[keras.Model, History]:
@@ -55,6 +56,8 @@ def train_classifier(
         labels: one-hot, float32 (N, K), where `targets` are soft.
         teacher: whose soft labels at the temperature the targets are; it is asked again where images are varied, and by
             methods that want its answers on attacked ones.
+        own: how many of the images, the first, each epoch takes once. Those behind them are further ones, of which it
+            takes so many that they are `settings.further_share` of it. All are its own by default.
         becomes: the class that each class is in a mirror, -1 for none; nothing where no image may be mirrored.
         checkpoint: a file in which each epoch is kept, and from which a training that was killed goes on, to the same
             weights.
@@ -65,7 +68,9 @@ def train_classifier(
     """
     seed_everything(settings.seed)
     model = ARCHITECTURES[settings.architecture](images.shape[1:], targets.shape[1])
-    trainer = _Trainer(model, settings, temperature, images.shape, targets, becomes, teacher)
+    labels = targets if labels is None else labels
+    orders = orders_of_epochs(len(images) if own is None else own, len(images), settings)
+    trainer = _Trainer(model, settings, temperature, images.shape, labels, orders.shape[1], becomes, teacher)
     trainer.compile(
         optimizer=_optimizer(model, settings, trainer.total_steps),
         steps_per_execution=STEPS_AT_ONCE,
@@ -82,7 +87,7 @@ def train_classifier(
     done = 0 if resumable is None else resumable.restore(trainer, settings.epochs)
     epoch = tf.Variable(done, dtype=tf.int64, trainable=False)
     history = trainer.fit(
-        batches_of_epoch((images, smoothed, targets if labels is None else labels), settings, epoch),
+        batches_of_epoch((images, smoothed, labels), orders, settings.batch_size, epoch),
         epochs=settings.epochs,
         initial_epoch=done,
         validation_data=whole_batches(validation),
@@ -129,7 +134,8 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         settings: Training,
         temperature: float,
         shape: tuple[int, ...],
-        targets: Array,
+        labels: Array,
+        per_epoch: int,
         becomes: Sequence[int],
         teacher: keras.Model | None,
     ) -> None:
@@ -139,8 +145,8 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         self.teacher = teacher
         self.varied = settings.augmentation != Augmentation()
         self.method = METHODS[settings.method](settings, temperature, shape)
-        self.total_steps = settings.epochs * -(-shape[0] // settings.batch_size)
-        self.counts = tf.constant(class_weights(targets) if settings.class_balance else np.ones(targets.shape[1], "f"))
+        self.total_steps = settings.epochs * -(-per_epoch // settings.batch_size)
+        self.counts = tf.constant(class_weights(labels) if settings.class_balance else np.ones(labels.shape[1], "f"))
         self.kept = model
         if settings.average:
             self.kept = keras.models.clone_model(model)
@@ -186,7 +192,7 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         """Return the gradients of the mean loss, the losses (N,) and the logits (N, K)."""
         with tf.GradientTape() as tape:
             losses, logits = self.method(self.model, batch)
-            counted = losses * tf.gather(self.counts, tf.argmax(batch.targets, axis=1))
+            counted = losses * tf.gather(self.counts, tf.argmax(batch.labels, axis=1))
             loss = tf.reduce_mean(counted)
         return tape.gradient(loss, self.model.trainable_variables), losses, logits
 
@@ -229,20 +235,44 @@ def class_weights(targets: Array) -> Array:
     return weights
 
 
-def batches_of_epoch(arrays: Sequence[Array], settings: Training, epoch: tf.Variable) -> tf.data.Dataset:
+def orders_of_epochs(own: int, count: int, settings: Training) -> Array:
+    """Return which rows each epoch takes, in which order, int32 (epochs, rows).
+
+    Args:
+        own: how many rows, the first, each epoch takes once.
+        count: of all rows. Of those behind the own, each epoch takes as many as `settings.further_share` asks.
+        settings: whose seed the orders depend on.
+
+    Raises:
+        InputError: a share of further rows is asked, and there are none.
+    """
+    share = settings.further_share
+    if share and count == own:
+        raise InputError(f"further_share is {share:g}, but there are no further images; set it to 0, or draw some")
+    further = round(own * share / (1 - share))
+    orders = np.empty((settings.epochs, own + further), np.int32)
+    for number, order in enumerate(orders):
+        rng = np.random.default_rng([settings.seed, number])
+        order[:] = np.concatenate([np.arange(own), own + np.resize(rng.permutation(count - own), further)])
+        rng.shuffle(order)
+    return orders
+
+
+def batches_of_epoch(arrays: Sequence[Array], orders: Array, size: int, epoch: tf.Variable) -> tf.data.Dataset:
     """Return the batches of an epoch: rows of several arrays (N, ...) side by side, and which rows they are.
 
-    The order depends on the seed and on what `epoch`, an int64 scalar, holds when the batches are asked for.
+    Args:
+        arrays: of as many rows each.
+        orders: the rows that each epoch takes, int32 (epochs, rows).
+        size: of a batch.
+        epoch: an int64 scalar, read when the batches are asked for.
     """
-    count, size = len(arrays[0]), settings.batch_size
-    orders = tf.constant(
-        [np.random.default_rng([settings.seed, number]).permutation(count) for number in range(settings.epochs)],
-        tf.int32,
-    )
+    count = orders.shape[1]
     whole = [tf.constant(array) for array in arrays]
+    taken = tf.constant(orders)
 
     def batch(first: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        rows = orders[epoch.read_value(), first : tf.minimum(first + size, count)]
+        rows = taken[epoch.read_value(), first : tf.minimum(first + size, count)]
         return (*(tf.gather(array, rows) for array in whole), rows)
 
     return tf.data.Dataset.range(0, count, size).map(batch).prefetch(STEPS_AT_ONCE)

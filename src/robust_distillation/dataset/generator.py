@@ -19,6 +19,7 @@ from PIL import Image
 from robust_distillation.dataset import archives
 from robust_distillation.dataset.archives import Reader, Record
 from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.pixels import Colour, as_features
 from robust_distillation.dataset.signs import resolve_classes
 from robust_distillation.dataset.sources import SOURCES
 from robust_distillation.dataset.splitting import (
@@ -111,7 +112,7 @@ class DatasetGenerator:
     n_test_samples: Counts = 100
     n_trusted_samples: int = 200
     image_size: int = 28
-    colour: Literal["rgb", "grey"] = "rgb"
+    colour: Colour = "rgb"
     crop_to_roi: bool = True
     seed: int = 0
     n_workers: int = -1
@@ -272,14 +273,15 @@ def _mirror(classes: Sequence[int], mirrored: Mapping[int, int]) -> list[int]:
     return [labels.get(mirrored.get(class_id, -1), -1) for class_id in classes]
 
 
-def _read_shard(records: Sequence[Record], reader: Reader, size: int, colour: str, crop: bool) -> npt.NDArray[np.uint8]:
+def _read_shard(
+    records: Sequence[Record], reader: Reader, size: int, colour: Colour, crop: bool
+) -> npt.NDArray[np.uint8]:
     images: list[npt.NDArray[np.uint8]] = []
     for file, record in zip(reader.read_files(records), records, strict=True):
         image = reader.decode(file, record)
         image = _crop(image, record) if crop else image
-        image = image.convert("L") if colour == "grey" else image
-        images.append(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)))
-    return np.stack(images).reshape(len(records), size, size, -1)
+        images.append(as_features(image, size, colour))
+    return np.stack(images)
 
 
 def _crop(image: Image.Image, record: Record) -> Image.Image:

@@ -1,8 +1,23 @@
 """Pixels as they are stored, uint8, beside pixels as models see them, float32 in [0, 1]."""
 
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
 
 from robust_distillation.arrays import Array
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Colour = Literal["rgb", "grey"]
+
+
+def as_features(image: "Image", size: int, colour: Colour) -> Array:
+    """Shrink or enlarge an RGB image, bilinearly, to uint8 (size, size, C)."""
+    from PIL.Image import Resampling
+
+    image = image.convert("L") if colour == "grey" else image
+    return np.asarray(image.resize((size, size), Resampling.BILINEAR)).reshape(size, size, -1)
 
 
 def quantise(original: Array, adversarial: Array) -> Array:

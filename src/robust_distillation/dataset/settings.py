@@ -62,6 +62,15 @@ class Dataset:
 
 
 @section
+class Draw:
+    """Further images that the source draws; none with 0 tracks."""
+
+    tracks_per_class: Annotated[int, Field(ge=0)]
+    frames_per_track: Count
+    seed: Seed
+
+
+@section
 class Validate:
     """Bounds that the data must keep."""
 

@@ -18,6 +18,7 @@ _ORDER = (
     "autoencoder",
     "filter",
     "filter_audit",
+    "draw",
     "teacher",
     "student",
     "robustness",

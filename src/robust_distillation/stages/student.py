@@ -18,7 +18,6 @@ from robust_distillation.paths import (
     AUTOENCODER,
     CLASSES,
     DEFENCE,
-    FILTERED,
     INFERENCE_DETECTOR,
     POISONED,
     TEACHER,
@@ -29,26 +28,29 @@ from robust_distillation.paths import (
 from robust_distillation.records import Classes
 from robust_distillation.stages.checkpoints import checkpoint
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
+from robust_distillation.stages.training import training_images
 
 
 def main(params: Params) -> None:
     """Train the student; then the same architecture on the poisoned set as it came, with hard labels at T = 1."""
     classes = read_record(CLASSES, Classes)
     n_classes = len(classes.ids)
-    train, validate, test = ImageSet.load(FILTERED), ImageSet.load(VALIDATE), ImageSet.load(TEST)
+    validate, test = ImageSet.load(VALIDATE), ImageSet.load(TEST)
     autoencoder = load_autoencoder(AUTOENCODER, test.features.shape[1:])
     teacher, how = load_model(TEACHER), params.filter.reform
+    images, labels, own = training_images(params.student, autoencoder, how)
     validate_seen = reform(autoencoder, validate.images, how)
     temperature = params.teacher.temperature
     with checkpoint("student", "student", params) as path:
         student, history = train_classifier(
-            train.images,
-            soft_labels(teacher, train.images, temperature),
+            images,
+            soft_labels(teacher, images, temperature),
             params.student,
             temperature=temperature,
             validation=(validate_seen, one_hot(validate.labels, n_classes)),
-            labels=one_hot(train.labels, n_classes),
+            labels=one_hot(labels, n_classes),
             teacher=teacher,
+            own=own,
             becomes=classes.mirror,
             checkpoint=path,
         )
@@ -57,7 +59,7 @@ def main(params: Params) -> None:
         measure=params.abstention.measure,
         passes=params.abstention.passes,
         seed=params.abstention.seed,
-        class_distributions=class_distributions(student, train.images, train.labels).tolist(),
+        class_distributions=class_distributions(student, images[:own], labels[:own]).tolist(),
     )
     threshold = infer_threshold(unsure.uncertainty(validate_seen), params.abstention.coverage)
     no_detector = params.filter.inference_detector == "none"
@@ -78,7 +80,7 @@ def main(params: Params) -> None:
     undefended, _ = train_classifier(
         poisoned.images,
         one_hot(poisoned.labels, n_classes),
-        Training(**vars(params.student) | {"method": "standard"}),
+        Training(**vars(params.student) | {"method": "standard", "further_share": 0.0}),
         becomes=classes.mirror,
         validation=(validate.images, one_hot(validate.labels, n_classes)),
     )

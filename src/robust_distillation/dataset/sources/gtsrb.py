@@ -45,5 +45,11 @@ def download_official() -> Path:
 
 
 SOURCE = Source(
-    check=check, fetch=fetch, reader=archives, name=sign_name, split=split_training, mirrored=mirrored_signs
+    check=check,
+    fetch=fetch,
+    reader=archives,
+    name=sign_name,
+    split=split_training,
+    mirrored=mirrored_signs,
+    signs=True,
 )

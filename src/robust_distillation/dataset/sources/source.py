@@ -30,6 +30,7 @@ class Source:
         name: what people call a class, by its id.
         split: deals records to train, validate and trusted; see `split_training`.
         mirrored: which class an image of a class shows in a mirror, by id; classes that become none are left out.
+        signs: whether its class ids are those of German traffic signs, of which further ones can be drawn.
         warning: for people, where it has one to give about every data set that is made of it.
     """
 
@@ -39,6 +40,7 @@ class Source:
     name: Callable[[int], str]
     split: Callable[..., dict[str, list[Record]]]
     mirrored: Callable[[], Mapping[int, int]] = dict
+    signs: bool = False
     warning: str | None = None
 
 

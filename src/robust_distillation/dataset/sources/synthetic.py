@@ -30,5 +30,11 @@ def fetch(folder: Path, data: "Data", classes: "Classes") -> None:
 
 
 SOURCE = Source(
-    check=check, fetch=fetch, reader=archives, name=sign_name, split=split_training, mirrored=mirrored_signs
+    check=check,
+    fetch=fetch,
+    reader=archives,
+    name=sign_name,
+    split=split_training,
+    mirrored=mirrored_signs,
+    signs=True,
 )

@@ -31,5 +31,6 @@ SOURCE = Source(
     name=sign_name,
     split=split_untracked,
     mirrored=mirrored_signs,
+    signs=True,
     warning="warning: the pickles name no tracks, so frames of one physical sign may be in several sets",
 )

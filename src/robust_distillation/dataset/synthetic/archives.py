@@ -13,7 +13,7 @@ from robust_distillation.dataset.synthetic.faces import FACES
 from robust_distillation.dataset.synthetic.render import Photograph, Track
 from robust_distillation.progress import Bar
 
-TRAINING, TEST = range(2)
+TRAINING, TEST, FURTHER = range(3)
 COLUMNS = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2"
 
 
@@ -44,7 +44,7 @@ def draw_archives(
     folder.mkdir(parents=True, exist_ok=True)
     _write_training(
         folder / "GTSRB_Final_Training_Images.zip",
-        _in_parallel(
+        photograph_in_parallel(
             [(seed, TRAINING, class_id, track) for class_id in classes for track in range(tracks_per_class)],
             np.linspace(0, 1, frames_per_track).tolist(),
             jobs,
@@ -54,14 +54,14 @@ def draw_archives(
         tracks_per_class,
     )
     labels = np.random.default_rng([seed, TEST]).permutation(np.repeat(classes, test_per_class)).tolist()
-    photographs = _in_parallel(
+    photographs = photograph_in_parallel(
         [(seed, TEST, class_id, number) for number, class_id in enumerate(labels)], None, jobs, "drawing test signs"
     )
     _write_test(folder, photographs, labels)
 
 
-def _in_parallel(
-    tracks: list[tuple[int, int, int, int]], approaches: list[float] | None, jobs: int, title: str
+def photograph_in_parallel(
+    tracks: Sequence[tuple[int, int, int, int]], approaches: list[float] | None, jobs: int, title: str
 ) -> Iterator[list[Photograph]]:
     """The photographs of each track, in order."""
     work = (delayed(photograph_track)(track, approaches) for track in tracks)
