@@ -199,6 +199,7 @@ EVERYTHING = {
     "schedule": "linear",
     "weight_decay": 5e-4,
     "average": 0.99,
+    "self_distillation": 0.5,
     "label_smoothing": 0.05,
     "class_balance": True,
     "weight_perturbation": 0.005,

@@ -122,3 +122,25 @@ def test_further_images_are_learned_too(problem):
 
     assert accuracy_of_the_class(0.0) == 0
     assert accuracy_of_the_class(0.4) > 0.9
+
+
+def test_self_distillation_softens_the_targets_towards_the_end(problem):
+    data = problem.images, one_hot(problem.labels, 4)
+
+    def confidence(share):
+        settings = Training(
+            architecture="cnn",
+            epochs=30,
+            batch_size=16,
+            learning_rate=0.003,
+            average=0.9,
+            self_distillation=share,
+            seed=1,
+        )
+        _, history = train_classifier(*data, settings, validation=data)
+        assert history["val_accuracy"][-1] > 0.9
+        return history["loss"][0], history["loss"][-1]
+
+    (first, last), (same, softer) = confidence(0.0), confidence(0.9)
+    assert same == pytest.approx(first, rel=0.05)
+    assert softer > last

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from robust_distillation.classifiers import ARCHITECTURES, METHODS
 from robust_distillation.settings import Count, Epsilon, Seed, Share, one_of, section
@@ -68,6 +68,8 @@ class Training:
         schedule: how it falls to 0: along half a `cosine`, or in a straight line.
         weight_decay: decoupled, of all weights but biases and those of normalisation.
         average: decay of the exponential moving average of the weights, which is kept; 0 keeps the last ones.
+        self_distillation: share of each target that the moving average's own answer to the image has in the end; it
+            grows from 0 over the training (after Kim et al. 2021, whose teacher is the network of the last epoch).
         label_smoothing: share of each target that is spread over all classes.
         class_balance: whether an image counts the less, the more images its class has.
         weight_perturbation: how far weights are moved against the gradient's opposite before each step, as a share of
@@ -88,6 +90,7 @@ class Training:
     schedule: Literal["cosine", "linear"] = "cosine"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    self_distillation: Annotated[float, Field(ge=0, lt=1)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_balance: bool = False
     weight_perturbation: Annotated[float, Field(ge=0)] = 0.0
@@ -96,3 +99,12 @@ class Training:
     patience: Annotated[int, Field(ge=0)] = 0
     further_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     seed: Seed
+
+    @model_validator(mode="after")
+    def average_teaches(self) -> "Training":
+        """Refuse self-distillation without a moving average."""
+        if self.self_distillation and not self.average:
+            raise ValueError(
+                f"self_distillation {self.self_distillation:g} needs the moving average; set average, say to 0.99"
+            )
+        return self

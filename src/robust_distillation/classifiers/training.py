@@ -166,6 +166,9 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         images = augment(images, self.settings.augmentation, seed)
         if self.teacher is not None and self.varied:
             targets = tf.stop_gradient(self.teach(images))
+        if self.settings.self_distillation:
+            share = tf.cast(self.settings.self_distillation * progress, tf.float32)
+            targets += share * (self._softened(self.kept, images) - targets)
         batch = Batch(images, targets, rows, progress, seed, labels, self.teach)
         weights = self.model.trainable_variables
         if self.settings.weight_perturbation:
@@ -186,7 +189,11 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         """Return the teacher's soft labels (N, K) at the temperature."""
         if self.teacher is None:
             raise InputError(f"training method {self.settings.method} needs a teacher: it is for the student")
-        return tf.nn.softmax(self.teacher(images, training=False) * (1 / self.temperature))
+        return self._softened(self.teacher, images)
+
+    def _softened(self, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
+        """Return a model's answers (N, K) at the temperature."""
+        return tf.nn.softmax(model(images, training=False) * (1 / self.temperature))
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         """Return the gradients of the mean loss, the losses (N,) and the logits (N, K)."""

@@ -1,0 +1,40 @@
+"""How the students of benchmarks/student.py are trained, and the candidates among which the recipe was chosen."""
+
+from dataclasses import replace
+from typing import Any
+
+from robust_distillation.classifiers.settings import Augmentation, Training
+
+BUDGET = 36_000  # steps that two hours of two idle cores give the chosen network
+BATCH = 128
+FURTHER = {"tracks_per_class": 150, "frames_per_track": 8, "seed": 13}  # of synthetic signs
+
+MILD = Augmentation(rotation=0.12, scale=0.09, shear=0.09, shift=1.8, brightness=0.15, contrast=0.4)
+BASE = Training(
+    method="n_fgsm",
+    architecture="srn",
+    epochs=1,  # counted in steps, see `for_steps`
+    batch_size=BATCH,
+    optimizer="sgd",
+    learning_rate=0.1,
+    schedule="linear",
+    weight_decay=5e-4,
+    average=0.999,
+    label_smoothing=0.05,
+    augmentation=MILD,
+    seed=16,
+)
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "lean": {"architecture": "networks:lean"},
+    "wide": {"architecture": "networks:wide"},
+    "wide, synthetic 0.5": {"architecture": "networks:wide", "further_share": 0.5},
+    "wide, self-distillation 0.5": {"architecture": "networks:wide", "self_distillation": 0.5},
+    "wide, fgsm_ep": {"architecture": "networks:wide", "method": "fgsm_ep"},
+    "wide, weight perturbation": {"architecture": "networks:wide", "weight_perturbation": 0.005},
+}
+
+
+def for_steps(settings: Training, steps: int, own: int) -> Training:
+    """Return settings with as many epochs as come nearest to a number of steps, on a training set of `own` images."""
+    per_epoch = own / (1 - settings.further_share) / settings.batch_size
+    return replace(settings, epochs=max(1, round(steps / per_epoch)))
