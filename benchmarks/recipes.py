@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from robust_distillation.classifiers.settings import Augmentation, Training
+from robust_distillation.classifiers.settings import Adversary, Augmentation, Training
 
 BUDGET = 36_000  # steps that two hours of two idle cores give the chosen network
 BATCH = 128
@@ -27,6 +27,8 @@ BASE = Training(
 CANDIDATES: dict[str, dict[str, Any]] = {
     "lean": {"architecture": "networks:lean"},
     "wide": {"architecture": "networks:wide"},
+    "wide, noise of one epsilon": {"architecture": "networks:wide", "adversary": Adversary(noise=1.0)},
+    "wide, weight decay 0.005": {"architecture": "networks:wide", "weight_decay": 5e-3},
     "wide, synthetic 0.5": {"architecture": "networks:wide", "further_share": 0.5},
     "wide, self-distillation 0.5": {"architecture": "networks:wide", "self_distillation": 0.5},
     "wide, fgsm_ep": {"architecture": "networks:wide", "method": "fgsm_ep"},

@@ -70,6 +70,8 @@ def test_one_noisy_step_goes_by_epsilon_from_noise_of_twice_epsilon():
     # The step lowers the sum by epsilon times the weights' L1 norm, and the noise moves it by twice that at most.
     moved = float(logits[0, 1]) - -1.0
     assert -0.1 * 10 - 0.2 * 10 <= moved <= -0.1 * 10 + 0.2 * 10
+    without = of("n_fgsm", noise=0.0)(linear(WEIGHTS), batch())
+    np.testing.assert_allclose(without[1], [[0, -1.0 - 0.1 * 10]], atol=1e-6)
     quiet = of("n_fgsm")(linear(WEIGHTS), batch(progress=0.0))
     np.testing.assert_allclose(quiet[1], [[0, -1.0]], atol=1e-6)
 

@@ -15,12 +15,14 @@ class Adversary:
     Attributes:
         epsilon: largest change of a pixel.
         warm_up: share of the training in which epsilon grows from 0.
+        noise: how far `n_fgsm` goes at random before its step, in epsilons.
         steps: gradients of `pgd` and `trades`.
         beta: weight of the second part of the loss of `trades`.
     """
 
     epsilon: Epsilon = 8 / 255
     warm_up: Share = 0.25
+    noise: Annotated[float, Field(ge=0)] = 2.0
     steps: Count = 10
     beta: Annotated[float, Field(ge=0)] = 6.0
 

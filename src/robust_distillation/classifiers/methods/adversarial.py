@@ -43,12 +43,13 @@ class Adversarial(Made):
 
 
 class NoisyFGSM(Adversarial):
-    """N-FGSM: one step from noise of twice epsilon, not projected (de Jorge et al. 2022, algorithm 1)."""
+    """N-FGSM: one step from noise, of twice epsilon as published, not projected (de Jorge et al. 2022, algorithm 1)."""
 
     def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Method`."""
         epsilon = self.epsilon(batch.progress)
-        noisy = batch.images + 2 * epsilon * tf.random.stateless_uniform(tf.shape(batch.images), batch.seed, -1.0, 1.0)
+        far = self.adversary.noise * epsilon
+        noisy = batch.images + far * tf.random.stateless_uniform(tf.shape(batch.images), batch.seed, -1.0, 1.0)
         step = epsilon * ascend(self.loss(batch), lambda images: model(images, training=True), noisy)
         return self.learn(model, batch, tf.clip_by_value(noisy + step, 0.0, 1.0))
 
