@@ -1,5 +1,6 @@
-"""Dropout inference: the student returns null where its own dropout passes say that it does not know."""
+"""Abstention: the student returns null where its own dropout passes, or its outlier class, say that it is unsure."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from robust_distillation.defences.dropout import DropoutSampler
 
 SMALLEST = 1e-12
 STORED = ("measure", "passes", "seed", "class_distributions", "threshold")
+ASKED = {"passes": "student", "nearest_class": "student", "outlier": "outlier"}  # by measure, the network's name
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,10 @@ class Abstention:
     """A student's uncertainty, and the threshold above which it abstains.
 
     Attributes:
-        student: a functional model that returns logits.
+        student: a functional model that returns logits; for `outlier` those of an outlier class too, the last.
         measure: `passes`, the mean KL divergence of dropout passes from their mean (Gal and Ghahramani 2016 for the
-            passes), or `nearest_class`, the KL divergence of their mean from the nearest class distribution.
+            passes), `nearest_class`, the KL divergence of their mean from the nearest class distribution, or `outlier`,
+            the probability of the outlier class (Papernot and McDaniel 2017), without dropout.
         passes: number of dropout passes.
         seed: of the dropout masks.
         class_distributions: (K, K), row c the mean prediction over training images of class c.
@@ -38,7 +41,7 @@ class Abstention:
     """
 
     student: keras.Model
-    measure: Literal["passes", "nearest_class"]
+    measure: Literal["passes", "nearest_class", "outlier"]
     passes: int
     seed: int
     class_distributions: list[list[float]]
@@ -46,8 +49,8 @@ class Abstention:
 
     @property
     def networks(self) -> dict[str, keras.Model]:
-        """The student."""
-        return {"student": self.student}
+        """The student, by the name that it has among a defence's networks."""
+        return {ASKED[self.measure]: self.student}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -61,14 +64,21 @@ class Abstention:
 
     def uncertainty(self, images: Array) -> Array:
         """Return the uncertainty (N,), at least 0, of float32 images (N, H, W, C); each image's is its own alone."""
+        if self.measure == "outlier":
+            return soften(predict_logits(self.student, images), 1.0)[:, -1]
         return np.asarray(self._divergence(self._sampler.predict(images)))
 
     def margin(self, images: tf.Tensor, temperature: float) -> tf.Tensor:
         """Return log(uncertainty / threshold) (N,) of images (N, H, W, C), differentiably: above 0 it abstains.
 
         The gradient is that of softmax(logits / temperature), for a student that was distilled at a high temperature is
-        so sure at 1 that its uncertainty has none.
+        so sure at 1 that its uncertainty has none. Of an outlier class the log odds are compared instead, which are a
+        difference of logits, and have a gradient however sure the student is.
         """
+        if self.measure == "outlier":
+            logits = self.student(images, training=False)
+            odds = max(self.threshold, SMALLEST) / max(1 - self.threshold, SMALLEST)
+            return logits[:, -1] - tf.reduce_logsumexp(logits[:, :-1], axis=1) - math.log(odds)
         logits = self._sampler.logits(images)
         exact, smooth = (
             tf.math.log((self._divergence(tf.nn.softmax(logits / t)) + SMALLEST) / (self.threshold + SMALLEST))
