@@ -12,7 +12,7 @@ from robust_distillation.auditing.settings import Robustness
 from robust_distillation.classifiers import DISTILLING
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.dataset.settings import Data, Dataset, Draw, Validate
-from robust_distillation.defences.settings import Abstention, Autoencoder, Filter, Teacher, Tune
+from robust_distillation.defences.settings import Abstention, Autoencoder, Filter, Student, Teacher, Tune
 from robust_distillation.errors import InputError, describe
 from robust_distillation.files import read_bytes
 from robust_distillation.paths import PARAMS
@@ -38,7 +38,7 @@ class Params:
     filter: Filter
     draw: Draw
     teacher: Teacher
-    student: Training
+    student: Student
     abstention: Abstention
     robustness: Robustness
     register: Register
@@ -65,6 +65,15 @@ class Params:
             method = getattr(self, name).method
             if method in DISTILLING:
                 raise ValueError(f"{name}.method {method} needs a teacher: it is for the student; choose another")
+        return self
+
+    @model_validator(mode="after")
+    def labels_fit_the_rest(self) -> "Params":
+        """Refuse to abstain by an outlier class that is not learned, and one where soft labels are needed."""
+        if self.abstention.measure == "outlier" and self.student.labels != "outlier":
+            raise ValueError("abstention.measure outlier needs student.labels outlier; set both, or another measure")
+        if self.student.labels == "outlier" and (method := self.student.method) in DISTILLING:
+            raise ValueError(f"student.method {method} needs student.labels soft; set them, or choose another method")
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""Dropout inference: the student returns null where its own dropout passes say that it does not know."""
+"""Abstention: the student returns null where its own dropout passes, or its outlier class, say that it is unsure."""
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -8,14 +8,15 @@ from typing import Any, Literal
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.defences.distillation import soften
+from robust_distillation.defences.dropout import DropoutSampler
 
 SMALLEST = 1e-12
 STORED = ("measure", "passes", "seed", "class_distributions", "threshold")
+ASKED = {"passes": "student", "nearest_class": "student", "outlier": "outlier"}  # by measure, the network's name
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class Abstention:
     """A student's uncertainty, and the threshold above which it abstains.
 
     Attributes:
-        student: a functional model that returns logits.
+        student: a functional model that returns logits; for `outlier` those of an outlier class too, the last.
         measure: `passes`, the mean KL divergence of dropout passes from their mean (Gal and Ghahramani 2016 for the
-            passes), or `nearest_class`, the KL divergence of their mean from the nearest class distribution.
+            passes), `nearest_class`, the KL divergence of their mean from the nearest class distribution, or `outlier`,
+            the probability of the outlier class (Papernot and McDaniel 2017), without dropout.
         passes: number of dropout passes.
         seed: of the dropout masks.
         class_distributions: (K, K), row c the mean prediction over training images of class c.
@@ -39,7 +41,7 @@ class Abstention:
     """
 
     student: keras.Model
-    measure: Literal["passes", "nearest_class"]
+    measure: Literal["passes", "nearest_class", "outlier"]
     passes: int
     seed: int
     class_distributions: list[list[float]]
@@ -47,8 +49,8 @@ class Abstention:
 
     @property
     def networks(self) -> dict[str, keras.Model]:
-        """The student."""
-        return {"student": self.student}
+        """The student, by the name that it has among a defence's networks."""
+        return {ASKED[self.measure]: self.student}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -62,14 +64,21 @@ class Abstention:
 
     def uncertainty(self, images: Array) -> Array:
         """Return the uncertainty (N,), at least 0, of float32 images (N, H, W, C); each image's is its own alone."""
+        if self.measure == "outlier":
+            return soften(predict_logits(self.student, images), 1.0)[:, -1]
         return np.asarray(self._divergence(self._sampler.predict(images)))
 
     def margin(self, images: tf.Tensor, temperature: float) -> tf.Tensor:
         """Return log(uncertainty / threshold) (N,) of images (N, H, W, C), differentiably: above 0 it abstains.
 
         The gradient is that of softmax(logits / temperature), for a student that was distilled at a high temperature is
-        so sure at 1 that its uncertainty has none.
+        so sure at 1 that its uncertainty has none. Of an outlier class the log odds are compared instead, which are a
+        difference of logits, and have a gradient however sure the student is.
         """
+        if self.measure == "outlier":
+            logits = self.student(images, training=False)
+            odds = max(self.threshold, SMALLEST) / max(1 - self.threshold, SMALLEST)
+            return logits[:, -1] - tf.reduce_logsumexp(logits[:, :-1], axis=1) - math.log(odds)
         logits = self._sampler.logits(images)
         exact, smooth = (
             tf.math.log((self._divergence(tf.nn.softmax(logits / t)) + SMALLEST) / (self.threshold + SMALLEST))
@@ -115,81 +124,3 @@ def divergence_from_nearest(probabilities: Any, distributions: Any) -> tf.Tensor
 def _kl(p: Any, q: Any) -> tf.Tensor:
     p, q = tf.maximum(p, SMALLEST), tf.maximum(q, SMALLEST)
     return tf.maximum(tf.reduce_sum(p * tf.math.log(p / q), axis=-1), 0)
-
-
-class DropoutSampler:
-    """Predicts several times with dropout on and everything else, batch normalisation included, at inference.
-
-    Pass k draws its dropout masks from (seed, k) and uses them for every image, so an image's answer depends neither
-    on the other images of its batch nor on their order. What lies before the first dropout is computed once, and the
-    rest for all passes at once.
-
-    Args:
-        model: a functional model that returns logits.
-        passes: P.
-        seed: of the masks.
-    """
-
-    def __init__(self, model: keras.Model, *, passes: int, seed: int) -> None:
-        before, after = _split(_with_masks(model, passes, seed))
-
-        def logits(batch: tf.Tensor) -> tf.Tensor:
-            features = before(batch)
-            answers = after(tf.tile(features, (passes, *(1,) * (len(features.shape) - 1))))
-            return tf.reshape(answers, (passes, -1, answers.shape[1]))
-
-        self.logits: Callable[[tf.Tensor], tf.Tensor] = tf.function(logits, reduce_retracing=True)
-
-    def predict(self, images: Array, batch_size: int = 256) -> Array:
-        """Return probabilities, float32 (P, N, K), of float32 images (N, H, W, C) in [0, 1]."""
-        starts = range(0, len(images), batch_size)
-        return np.concatenate(
-            [tf.nn.softmax(self.logits(images[start : start + batch_size])).numpy() for start in starts], axis=1
-        )
-
-
-class _Masks(layers.Layer):  # type: ignore[misc]  # Keras has no stubs
-    """Dropout with masks (P, 1, ...) that are drawn already, on the batches of P passes one after the other."""
-
-    def __init__(self, masks: tf.Tensor) -> None:
-        super().__init__()
-        self.masks = masks
-
-    def call(self, batch: tf.Tensor) -> tf.Tensor:
-        apart = tf.reshape(batch, (len(self.masks), -1, *batch.shape[1:]))
-        return tf.reshape(apart * self.masks, tf.shape(batch))
-
-
-def _split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Cut a model where its first dropout begins, or not at all where another path leads around that dropout."""
-    identity = layers.Identity()
-    drawing = [layer for layer in model.layers if isinstance(layer, _Masks)]
-    if not drawing:
-        return model, identity
-    try:
-        return keras.Model(model.input, drawing[0].input), keras.Model(drawing[0].input, model.output)
-    except ValueError:  # Keras: the output cannot be computed from the dropout's input alone.
-        return identity, model
-
-
-def _with_masks(model: keras.Model, passes: int, seed: int) -> keras.Model:
-    """Clone a model so that its dropout is always on, with one mask for each pass."""
-
-    def clone(layer: layers.Layer) -> layers.Layer:
-        if isinstance(layer, layers.Dropout) and layer.rate > 0:
-            return _Masks(_draw_masks(layer, passes, seed))
-        return layer.__class__.from_config(layer.get_config())
-
-    sampler = keras.models.clone_model(model, clone_function=clone)
-    sampler.set_weights(model.get_weights())
-    return sampler
-
-
-def _draw_masks(layer: layers.Dropout, passes: int, seed: int) -> tf.Tensor:
-    """Return what a dropout layer multiplies its input by, in each pass: (P, 1, ...)."""
-    drawing = layers.Dropout(layer.rate, seed=0)
-    masks = []
-    for number in range(passes):
-        drawing.seed_generator.state.assign([seed, number])
-        masks.append(drawing(tf.ones((1, *layer.output.shape[1:])), training=True))
-    return tf.stack(masks)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.storage import load_autoencoder, load_model, save_model
 from robust_distillation.classifiers.training import predict_logits
-from robust_distillation.defences.abstention import Abstention
+from robust_distillation.defences.abstention import ASKED, Abstention
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
 from robust_distillation.defences.detectors.detector import Detector, margin, record_of, restore
 from robust_distillation.defences.distillation import soften
@@ -85,7 +85,8 @@ class Defence:
         temperature: of the student's distillation, by which attackers divide its logits; answers are at 1.
         autoencoder: reforms images before the student sees them; None leaves them as they are.
         detector: flags images as they come; None flags none.
-        abstention: of this student, on what it sees; None answers every image.
+        abstention: of this student, or of the network with an outlier class that it is a part of, on what it sees; None
+            answers every image.
 
     Example:
         >>> classes = rd.Classes(ids=[0, 1], names=["dark", "bright"])
@@ -108,11 +109,13 @@ class Defence:
             for name, network in part.networks.items():
                 if networks[name] is not network:
                     raise InputError(f"{type(part).__name__}: its {name} is another network than the defence's")
-        if self.student.output_shape[-1] != len(self.classes.ids):
-            raise InputError(
-                f"classes must be those of the student, {self.student.output_shape[-1]}. "
-                f"Received: {len(self.classes.ids)}"
-            )
+        known, n_classes = self.student.output_shape[-1], len(self.classes.ids)
+        if known != n_classes:
+            raise InputError(f"classes must be those of the student, {known}. Received: {n_classes}")
+        if self.abstention is not None and self.abstention.measure == "outlier":
+            told = self.abstention.student.output_shape[-1]
+            if told != n_classes + 1:
+                raise InputError(f"Abstention: outlier needs {n_classes} logits and one more. Received: {told}")
 
     @property
     def _parts(self) -> list[Detector | Abstention]:
@@ -207,6 +210,7 @@ class Defence:
         """
         path = folder / COMPOSITION
         stored = read_record(path, Composition)
+        unsure = stored.abstention
         student = load_model(folder / "student.keras")
         networks = {"student": student}
         for name in set(stored.networks) - {"student"}:
@@ -220,7 +224,7 @@ class Defence:
                 temperature=stored.temperature,
                 autoencoder=networks["autoencoder"] if stored.reform == "reconstruct" else None,
                 detector=None if stored.detector is None else restore(stored.detector, networks),
-                abstention=None if stored.abstention is None else Abstention(student, **vars(stored.abstention)),
+                abstention=None if unsure is None else Abstention(networks[ASKED[unsure.measure]], **vars(unsure)),
             )
         except KeyError as error:
             raise InputError(f"{path}: networks: lists no {error.args[0]}; {AGAIN} again") from None

@@ -1,4 +1,4 @@
-"""Settings of the defender: autoencoder, filter, teacher and abstention."""
+"""Settings of the defender: autoencoder, filter, teacher, student and abstention."""
 
 from typing import Annotated, Literal
 
@@ -82,10 +82,22 @@ class Teacher(Training):
 
 
 @section
+class Student(Training):
+    """The student: a classifier that learns what the teacher says.
+
+    Attributes:
+        labels: the teacher's `soft` labels at its temperature; or the true classes with an `outlier` class beside them,
+            as probable as the teacher's dropout passes disagree, at temperature 1.
+    """
+
+    labels: Literal["soft", "outlier"] = "soft"
+
+
+@section
 class Abstention:
     """When the student returns null."""
 
-    measure: Literal["passes", "nearest_class"]
+    measure: Literal["passes", "nearest_class", "outlier"]
     passes: Annotated[int, Field(ge=2)]
     coverage: PositiveShare
     seed: Seed

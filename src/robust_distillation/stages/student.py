@@ -1,16 +1,15 @@
-"""student: learn the teacher's soft labels at T, infer when to abstain; train the undefended model beside it."""
+"""student: learn the labels that the teacher gives, infer when to abstain; train the undefended model beside it."""
 
 from dataclasses import replace
 
 from robust_distillation.auditing.figures import learning_curves
-from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.storage import load_autoencoder, load_model, save_model
 from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.abstention import Abstention, class_distributions, infer_threshold
 from robust_distillation.defences.defence import Defence
 from robust_distillation.defences.detectors.detector import load_detector
-from robust_distillation.defences.distillation import soft_labels
+from robust_distillation.defences.distillation import distil, without_outlier
 from robust_distillation.defences.reform import reform
 from robust_distillation.files import read_record
 from robust_distillation.params import Params
@@ -40,27 +39,26 @@ def main(params: Params) -> None:
     teacher, how = load_model(TEACHER), params.filter.reform
     images, labels, own = training_images(params.student, autoencoder, how)
     validate_seen = reform(autoencoder, validate.images, how)
-    temperature = params.teacher.temperature
+    soft = params.student.labels == "soft"
+    temperature = params.teacher.temperature if soft else 1.0
+    measure, passes, seed = params.abstention.measure, params.abstention.passes, params.abstention.seed
     with checkpoint("student", "student", params) as path:
-        student, history = train_classifier(
+        network, history = distil(
+            teacher,
             images,
-            soft_labels(teacher, images, temperature),
+            labels,
             params.student,
             temperature=temperature,
-            validation=(validate_seen, one_hot(validate.labels, n_classes)),
-            labels=one_hot(labels, n_classes),
-            teacher=teacher,
+            passes=passes,
+            seed=seed,
+            validation=(validate_seen, validate.labels),
             own=own,
             becomes=classes.mirror,
             checkpoint=path,
         )
-    unsure = Abstention(
-        student,
-        measure=params.abstention.measure,
-        passes=params.abstention.passes,
-        seed=params.abstention.seed,
-        class_distributions=class_distributions(student, images[:own], labels[:own]).tolist(),
-    )
+    student = network if soft else without_outlier(network)
+    means = class_distributions(student, images[:own], labels[:own]).tolist()
+    unsure = Abstention(network if measure == "outlier" else student, measure, passes, seed, means)
     threshold = infer_threshold(unsure.uncertainty(validate_seen), params.abstention.coverage)
     no_detector = params.filter.inference_detector == "none"
     defence = Defence(
@@ -80,7 +78,7 @@ def main(params: Params) -> None:
     undefended, _ = train_classifier(
         poisoned.images,
         one_hot(poisoned.labels, n_classes),
-        Training(**vars(params.student) | {"method": "standard", "further_share": 0.0}),
+        replace(params.student, method="standard", further_share=0.0),
         becomes=classes.mirror,
         validation=(validate.images, one_hot(validate.labels, n_classes)),
     )
