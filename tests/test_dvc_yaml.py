@@ -1,13 +1,14 @@
 """dvc.yaml against the source: a stage reruns when, and only when, something that it reads has changed."""
 
 import ast
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
-from robust_distillation.params import load_params
+from robust_distillation.params import Params, load_params
 from robust_distillation.paths import CHECKED, CODE, LOCK
 from robust_distillation.stages import STAGES
 from robust_distillation.tracking.runs import flatten
@@ -234,8 +235,7 @@ def test_what_is_shown_is_made():
     assert set(paths(PIPELINE["metrics"])) == {out for out in OUTS if inside(out, "reports/metrics")}
 
 
-@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_preset_applies_cleanly(preset, tmp_path):
+def with_preset(preset: Path, folder: Path) -> Params:
     changes = flatten(yaml.safe_load(preset.read_text()))
     merged = yaml.safe_load((ROOT / "params.yaml").read_text())
     for name, value in changes.items():
@@ -245,5 +245,19 @@ def test_a_preset_applies_cleanly(preset, tmp_path):
         for part in sections:
             section = section[part]
         section[key] = value
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(merged))
-    load_params(tmp_path / "params.yaml")
+    (folder / "params.yaml").write_text(yaml.safe_dump(merged))
+    return load_params(folder / "params.yaml")
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_preset_applies_cleanly(preset, tmp_path):
+    with_preset(preset, tmp_path)
+
+
+def test_the_preset_of_the_paper_is_what_is_trained_beside_the_default(tmp_path):
+    params = with_preset(ROOT / "presets/paper.yaml", tmp_path)
+    for name in ("teacher", "student", "abstention"):
+        published = getattr(params.published, name)
+        assert replace(getattr(params, name), seed=published.seed) == published
+    assert params.filter.reform == params.published.reform
+    assert params.filter.inference_detector == "same"

@@ -8,7 +8,14 @@ from robust_distillation.errors import InputError
 from robust_distillation.files import read_record
 from robust_distillation.records import Abstaining, Classes, Composition, Detecting, Registered
 
-ABSTAINING = {"measure": "passes", "passes": 3, "seed": 1, "class_distributions": [[1.0, 0.0]], "threshold": 0.5}
+ABSTAINING = {
+    "measure": "passes",
+    "passes": 3,
+    "seed": 1,
+    "class_distributions": [[1.0, 0.0]],
+    "threshold": 0.5,
+    "temperature": 1.0,
+}
 
 
 def read(folder, kind, values):

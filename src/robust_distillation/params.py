@@ -12,7 +12,7 @@ from robust_distillation.auditing.settings import Robustness
 from robust_distillation.classifiers import DISTILLING
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.dataset.settings import Data, Dataset, Draw, Validate
-from robust_distillation.defences.settings import Abstention, Autoencoder, Filter, Student, Teacher, Tune
+from robust_distillation.defences.settings import Abstention, Autoencoder, Filter, Published, Student, Teacher, Tune
 from robust_distillation.errors import InputError, describe
 from robust_distillation.files import read_bytes
 from robust_distillation.paths import PARAMS
@@ -40,6 +40,7 @@ class Params:
     teacher: Teacher
     student: Student
     abstention: Abstention
+    published: Published
     robustness: Robustness
     register: Register
     promotion: Promotion

@@ -29,6 +29,7 @@ INFERENCE_DETECTOR = Path("models/inference_detector")
 TEACHER = Path("models/teacher.keras")
 UNDEFENDED = Path("models/undefended.keras")
 DEFENCE = Path("models/defence")
+PUBLISHED = Path("models/published")
 
 BUILD = Path("build")
 METRICS = Path("reports/metrics")

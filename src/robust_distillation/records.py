@@ -59,6 +59,7 @@ class Abstaining:
     seed: Annotated[int, Field(ge=0)]
     class_distributions: Annotated[list[list[float]], Field(min_length=1)]
     threshold: Annotated[float, Field(ge=0)]
+    temperature: Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

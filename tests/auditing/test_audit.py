@@ -49,7 +49,7 @@ def report(problem, defence):
         epsilons=EPSILONS,
         attacks=["fgsm", "pgd"],
         budget=BUDGET,
-        beside={"bare": problem.model},
+        beside={"bare": problem.model, "unblurred": replace(defence, autoencoder=None, detector=None)},
         sources={"bare": problem.model},
         nearest=NearestSearch(images=20, models=["student"]),
     )
@@ -68,6 +68,20 @@ def test_each_model_stands_as_the_ensemble_alone_says(problem, report):
     for one, beside in zip(alone.main.attacked, report.models[0].attacked, strict=True):
         # An image that was made on this very model is tried on top.
         assert beside.worst_case.value <= one.worst_case.value
+
+
+def test_a_defence_beside_is_attacked_as_it_is_on_its_own(problem, defence, report):
+    given = {"epsilons": EPSILONS, "attacks": ["fgsm", "pgd"], "budget": BUDGET, "sources": {"bare": problem.model}}
+    alone = audit(replace(defence, autoencoder=None, detector=None), problem.images, problem.labels, **given)
+    beside = report.compared["unblurred"]
+    assert beside.clean == alone.defence.clean
+    for one, other in zip(beside.attacked, alone.defence.attacked, strict=True):
+        assert one == other
+    rows = report.to_dict()
+    assert list(rows)[2:6] == ["bare", "unblurred", "student", "defence"]
+    assert rows["unblurred"]["worst_case"] == alone.to_dict()["defence"]["worst_case"]
+    assert rows["unblurred"]["attack_success"] == alone.to_dict()["attack_success"]
+    assert not any("unblurred" in key for key in rows["flags"])
 
 
 def test_balls_are_reported_from_the_smallest_and_accuracy_never_rises(report):

@@ -31,6 +31,7 @@ SMALL = {
     "teacher": {"epochs": 2},
     "student": {"epochs": 2},
     "abstention": {"passes": 3},
+    "published": {"teacher": {"epochs": 2}, "student": {"epochs": 2}, "abstention": {"passes": 3}},
     "robustness": {"attacks": ["fgsm", "pgd"], "steps": 20, "queries": 10},
     "promotion": {"min_clean_accuracy": 0, "min_coverage": 0, "min_robust_accuracy": 0},
 }

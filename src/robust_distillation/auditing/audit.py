@@ -49,7 +49,7 @@ def audit(
     epsilons: Sequence[float],
     attacks: Attacks = "standard",
     budget: Budget | None = None,
-    beside: Mapping[str, Victim | Model] | None = None,
+    beside: Mapping[str, Defence | Victim | Model] | None = None,
     sources: Mapping[str, Victim | Model] | None = None,
     transfer_steps: int = 20,
     nearest: NearestSearch | None = None,
@@ -71,7 +71,7 @@ def audit(
         attacks: `standard` or `rand`, AutoAttack's ensembles with their published budgets; or names of attacks, each
             with `budget`; or an ensemble.
         budget: of attacks by name, of the reliability flags and the transfers, whose norm it gives too.
-        beside: other models by name, attacked and reported in the same way.
+        beside: other models and defences by name, attacked and reported in the same way, without flags.
         sources: other models by name, on which images are made that are tried last.
         transfer_steps: gradients of each image that is made on another model; those of the budget if that is more.
         nearest: whether, and how, to search for the nearest adversarial images.
@@ -100,27 +100,33 @@ def audit(
     main, alone, adaptive = _victims(target)
     if taken := {main, *adaptive, "defence"} & set(beside or {}):
         raise InputError(f"beside: {min(taken)} is what the audit calls its target; choose another name")
-    victims = {name: as_victim(model) for name, model in (beside or {}).items()} | {main: alone}
+    others = {name: one for name, one in (beside or {}).items() if isinstance(one, Defence)}
+    victims = {name: as_victim(one) for name, one in (beside or {}).items() if not isinstance(one, Defence)}
+    victims[main] = alone
     transferred = case.transfer(sources or {}, max(budget.steps, transfer_steps))
     tried = (*ensemble.attacks, *(f"transfer_{source}" for source in sources or {}))
 
-    found: dict[str, VictimAudit] = {}
-    for name, victim in (victims | adaptive).items():
-        known = found[main] if name in adaptive else None
-        found[name] = case.attack(name, victim, tried, transferred, known)
-    models, attackers = [found[name] for name in victims], [found[name] for name in adaptive]
+    models = {name: case.attack(name, victim, tried, transferred) for name, victim in victims.items()}
+    attackers = case.adapt("", adaptive, tried, transferred, models[main])
+    compared = {}
+    for name, other in others.items():
+        _, alone_too, adaptive_too = _victims(other)
+        student = case.attack(f"{name} student", alone_too, tried, transferred)
+        adapted = case.adapt(f"{name} ", adaptive_too, tried, transferred, student)
+        compared[name] = _defence(other, case, student, adapted)
 
     settings = reliability or Reliability()
-    flags = case.flags(alone, found[main], transferred, settings)
+    flags = case.flags(alone, models[main], transferred, settings)
     if DECEIVED in adaptive:
-        flags += case.flags(adaptive[DECEIVED], found[DECEIVED], transferred, settings, whole=True)
+        flags += case.flags(adaptive[DECEIVED], attackers[DECEIVED], transferred, settings, whole=True)
 
     report = Report(
         images=images,
         labels=labels,
         attacks=tried,
-        models=tuple(models),
-        defence=_defence(target, case, found[main], attackers) if isinstance(target, Defence) else None,
+        models=tuple(models.values()),
+        defence=_defence(target, case, models[main], attackers) if isinstance(target, Defence) else None,
+        compared=compared,
         nearest=() if nearest is None else case.nearest(victims, nearest),
         flags=tuple(flags),
         reformed=None,
@@ -182,7 +188,7 @@ class _Case:
         victim: Victim,
         tried: tuple[str, ...],
         transferred: Transferred,
-        known: VictimAudit | None,
+        known: VictimAudit | None = None,
     ) -> VictimAudit:
         """Attack a victim in every ball; what is known to fool another one is tried first."""
         attacked, names = [], (*((KNOWN,) if known else ()), *tried)
@@ -201,6 +207,20 @@ class _Case:
             self._check_ball(name, verdicts, epsilon)
             attacked.append(Attacked(epsilon=epsilon, verdicts=verdicts, after=accuracy_after(verdicts, names)))
         return VictimAudit(name=name, attacked=tuple(attacked))
+
+    def adapt(
+        self,
+        prefix: str,
+        adaptive: Mapping[str, Victim],
+        tried: tuple[str, ...],
+        transferred: Transferred,
+        student: VictimAudit,
+    ) -> dict[str, VictimAudit]:
+        """Attack a defence as those hold it who know all of it, by what they want; what fooled its student is tried."""
+        return {
+            goal: replace(self.attack(f"{prefix}{goal}", victim, tried, transferred, student), name=goal)
+            for goal, victim in adaptive.items()
+        }
 
     def _check_ball(self, victim: str, verdicts: Verdicts, epsilon: float) -> None:
         adversarial = verdicts.adversarial
@@ -262,11 +282,11 @@ class _Case:
         return tuple(found)
 
 
-def _defence(target: Defence, case: _Case, student: VictimAudit, adaptive: Sequence[VictimAudit]) -> DefenceAudit:
+def _defence(target: Defence, case: _Case, student: VictimAudit, adaptive: Mapping[str, VictimAudit]) -> DefenceAudit:
     clean = target.answer(case.images)
     answers = {
         victim.name: [target.answer(one.verdicts.adversarial) for one in victim.attacked]
-        for victim in (student, *adaptive)
+        for victim in (student, *adaptive.values())
     }
     attacked = []
     for index, one in enumerate(student.attacked):
@@ -280,11 +300,11 @@ def _defence(target: Defence, case: _Case, student: VictimAudit, adaptive: Seque
                 success=Share.of(left.harmed),
             )
         )
-    wanting_harm = [victim for victim in (student, *adaptive) if victim.name != DENIED]
+    wanting_harm = [victim for victim in (student, *adaptive.values()) if victim.name != DENIED]
     return DefenceAudit(
         clean=float(clean.useful(case.labels).mean()),
         attacked=tuple(attacked),
-        adaptive=tuple(adaptive),
+        adaptive=tuple(adaptive.values()),
         parts=tuple(clean.scores),
         refusing=tuple(
             refusing for victim in wanting_harm for refusing in _refusing(clean, victim, answers[victim.name])

@@ -179,6 +179,7 @@ class Report:
         attacks: names of all that the worst cases are over, in their order.
         models: each on its own; the last is the one that the audit is about.
         defence: None where nothing refuses an image.
+        compared: other defences by name.
         nearest: distances without a radius chosen beforehand.
         flags: signs that a figure cannot be trusted.
         reformed: what the model sees of the images that fooled it in the largest ball; None where nothing reforms.
@@ -195,6 +196,7 @@ class Report:
     attacks: tuple[str, ...]
     models: tuple[VictimAudit, ...]
     defence: DefenceAudit | None
+    compared: Mapping[str, DefenceAudit]
     nearest: tuple[Nearest, ...]
     flags: tuple[Flagged, ...]
     reformed: Array | None
@@ -212,7 +214,9 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON takes them, epsilons written as `8/255`."""
         rows: dict[str, Any] = {"images": len(self.images), "attacks": ", ".join(self.attacks)}
-        rows |= {model.name: self._model_rows(model) for model in self.models}
+        rows |= {model.name: self._model_rows(model) for model in self.models[:-1]}
+        rows |= {name: _whole_rows(other) | _harm_rows(other) for name, other in self.compared.items()}
+        rows |= {self.main.name: self._model_rows(self.main)}
         if self.defence is not None:
             rows |= self._defence_rows(self.defence)
         rows["nearest"] = {f"{one.name} {one.norm}": summary(one.distances) for one in self.nearest}
@@ -228,7 +232,6 @@ class Report:
         }
 
     def _defence_rows(self, defence: DefenceAudit) -> dict[str, Any]:
-        by_epsilon = {format_epsilon(one.epsilon): one for one in defence.attacked}
         refusal: dict[str, dict[str, Any]] = {part: {} for part in defence.parts}
         for one in defence.refusing:
             refusal[one.part][f"{one.attacker} {format_epsilon(one.epsilon)}"] = {
@@ -236,16 +239,7 @@ class Report:
                 "clean_refused": one.trade_off.clean_refused,
                 "attacked_refused": one.trade_off.attacked_refused,
             }
-        return {
-            "defence": {
-                "clean": defence.clean,
-                "attacked_as_student": {key: one.as_student for key, one in by_epsilon.items()},
-                "attacked_adaptively": {key: one.adaptively for key, one in by_epsilon.items()},
-                **_shares("worst_case", {key: one.worst_case for key, one in by_epsilon.items()}),
-            },
-            **_shares("attack_success", {key: one.success for key, one in by_epsilon.items()}),
-            "refusal": refusal,
-        }
+        return {"defence": _whole_rows(defence), **_harm_rows(defence), "refusal": refusal}
 
     def table(self) -> "Table":
         """Return what stands as a table for `rich.print`, with the flags that are raised."""
@@ -272,7 +266,7 @@ class Report:
             matplotlib figures by name.
         """
         rows = self.to_dict()
-        names = [model.name for model in self.models] + (["defence"] if self.defence else [])
+        names = [name for name, values in rows.items() if isinstance(values, dict) and "worst_case" in values]
         epsilons = [one.epsilon for one in self.main.attacked]
         drawn = {
             "robustness": robustness_curves({name: rows[name] for name in names}, epsilons, self.attacks, self.raised),
@@ -306,6 +300,20 @@ class Report:
         if self.reformed is not None:
             pictures["reformed"], title = self.reformed, f"{title}, through the autoencoder"
         return image_rows(pictures, title)
+
+
+def _whole_rows(defence: DefenceAudit) -> dict[str, Any]:
+    by_epsilon = {format_epsilon(one.epsilon): one for one in defence.attacked}
+    return {
+        "clean": defence.clean,
+        "attacked_as_student": {key: one.as_student for key, one in by_epsilon.items()},
+        "attacked_adaptively": {key: one.adaptively for key, one in by_epsilon.items()},
+        **_shares("worst_case", {key: one.worst_case for key, one in by_epsilon.items()}),
+    }
+
+
+def _harm_rows(defence: DefenceAudit) -> dict[str, Any]:
+    return _shares("attack_success", {format_epsilon(one.epsilon): one.success for one in defence.attacked})
 
 
 def _shares(name: str, by_epsilon: Mapping[str, Share]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ History = dict[str, list[float]]
 
 STEPS_AT_ONCE = 16  # gradient steps between two returns to Python
 PREDICTED_AT_ONCE = 256  # images
+WATCHED = 32, 500  # validation images that are attacked in each epoch, at least and at most
+WATCHED_PER_IMAGE = 64  # training images for each of these, so that they cost a fraction of the epoch
 
 
 def seed_everything(seed: int) -> None:
@@ -81,7 +83,8 @@ def train_classifier(
     )
     watching: list[Any] = [Kept(settings.patience)]
     if settings.method != "standard":
-        watching.insert(0, Watch(*validation, settings.adversary.epsilon, temperature))
+        few = int(np.clip(len(images) / WATCHED_PER_IMAGE, *WATCHED))
+        watching.insert(0, Watch(validation[0][:few], validation[1][:few], settings.adversary.epsilon, temperature))
     resumable = None if checkpoint is None else Resumable(checkpoint, watching)
     trainer.optimizer.build(model.trainable_variables)
     done = 0 if resumable is None else resumable.restore(trainer, settings.epochs)

@@ -13,7 +13,6 @@ from robust_distillation.classifiers.methods.method import ascend, climb, cross_
 from robust_distillation.dataset.pickles import load_pickle, save_pickle
 from robust_distillation.errors import UnreliableWarning
 
-WATCHED = 500  # validation images, the first
 STEPS = 10
 GAP = 0.3  # of accuracies under one step and under several, where training has overfitted to one
 FALL = 0.5  # share of the best robust accuracy so far
@@ -27,7 +26,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
     weights of the last good epoch come back, and training ends.
 
     Args:
-        images: float32 (N, H, W, C) in [0, 1], of which the first 500 are attacked.
+        images: float32 (N, H, W, C) in [0, 1].
         targets: one-hot, float32 (N, K).
         epsilon: radius of the ball.
         temperature: divides the logits.
@@ -35,7 +34,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
 
     def __init__(self, images: Array, targets: Array, epsilon: float, temperature: float) -> None:
         super().__init__()
-        self.images, self.targets = tf.constant(images[:WATCHED]), tf.constant(targets[:WATCHED])
+        self.images, self.targets = tf.constant(images), tf.constant(targets)
         self.epsilon, self.temperature = epsilon, temperature
         self.state: dict[str, Any] = {"best": 0.0, "good": None}
         self._attacked: Any = None

@@ -15,7 +15,7 @@ from robust_distillation.defences.distillation import soften
 from robust_distillation.defences.dropout import DropoutSampler
 
 SMALLEST = 1e-12
-STORED = ("measure", "passes", "seed", "class_distributions", "threshold")
+STORED = ("measure", "passes", "seed", "class_distributions", "threshold", "temperature")
 ASKED = {"passes": "student", "nearest_class": "student", "outlier": "outlier"}  # by measure, the network's name
 
 
@@ -32,6 +32,8 @@ class Abstention:
         seed: of the dropout masks.
         class_distributions: (K, K), row c the mean prediction over training images of class c.
         threshold: an uncertainty above it makes the student abstain.
+        temperature: at which the passes' predictions are compared; those of a student that was distilled at a high one
+            are all 0 or 1 at 1.
 
     Example:
         >>> distributions = [[1.0, 0.0], [0.0, 1.0]]
@@ -46,6 +48,7 @@ class Abstention:
     seed: int
     class_distributions: list[list[float]]
     threshold: float = float("inf")
+    temperature: float = 1.0
 
     @property
     def networks(self) -> dict[str, keras.Model]:
@@ -66,14 +69,14 @@ class Abstention:
         """Return the uncertainty (N,), at least 0, of float32 images (N, H, W, C); each image's is its own alone."""
         if self.measure == "outlier":
             return soften(predict_logits(self.student, images), 1.0)[:, -1]
-        return np.asarray(self._divergence(self._sampler.predict(images)))
+        return np.asarray(self._divergence(self._sampler.predict(images, self.temperature)))
 
     def margin(self, images: tf.Tensor, temperature: float) -> tf.Tensor:
         """Return log(uncertainty / threshold) (N,) of images (N, H, W, C), differentiably: above 0 it abstains.
 
-        The gradient is that of softmax(logits / temperature), for a student that was distilled at a high temperature is
-        so sure at 1 that its uncertainty has none. Of an outlier class the log odds are compared instead, which are a
-        difference of logits, and have a gradient however sure the student is.
+        The gradient is that of softmax(logits / temperature), for at its own the student may be so sure that its
+        uncertainty has none. Of an outlier class the log odds are compared instead, which are a difference of logits,
+        and have a gradient however sure the student is.
         """
         if self.measure == "outlier":
             logits = self.student(images, training=False)
@@ -82,7 +85,7 @@ class Abstention:
         logits = self._sampler.logits(images)
         exact, smooth = (
             tf.math.log((self._divergence(tf.nn.softmax(logits / t)) + SMALLEST) / (self.threshold + SMALLEST))
-            for t in (1.0, temperature)
+            for t in (self.temperature, temperature)
         )
         return smooth + tf.stop_gradient(exact - smooth)
 
@@ -92,13 +95,13 @@ class Abstention:
         return divergence_from_nearest(tf.reduce_mean(probabilities, axis=0), self.class_distributions)
 
 
-def class_distributions(student: keras.Model, images: Array, labels: Array) -> Array:
-    """Return the mean prediction (K, K) over the training images of each class.
+def class_distributions(student: keras.Model, images: Array, labels: Array, temperature: float = 1.0) -> Array:
+    """Return the mean prediction at a temperature, (K, K), over the training images of each class.
 
     Raises:
         ValueError: a class has no image.
     """
-    probabilities = soften(predict_logits(student, images), 1.0)
+    probabilities = soften(predict_logits(student, images), temperature)
     n_classes = probabilities.shape[1]
     missing = sorted(set(range(n_classes)) - set(labels.tolist()))
     if missing:

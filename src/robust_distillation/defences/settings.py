@@ -60,6 +60,9 @@ class Autoencoder:
     seed: Seed
 
 
+Reform = Literal["reconstruct", "none"]
+
+
 @section
 class Filter:
     """Which images are discarded and what becomes of the rest."""
@@ -71,7 +74,7 @@ class Filter:
     ]
     threshold_start: Annotated[float, Field(gt=0)]
     keep_clean: PositiveShare
-    reform: Literal["reconstruct", "none"]
+    reform: Reform
 
 
 @section
@@ -98,6 +101,17 @@ class Abstention:
     """When the student returns null."""
 
     measure: Literal["passes", "nearest_class", "outlier"]
+    temperature: Annotated[float, Field(gt=0)]
     passes: Annotated[int, Field(ge=2)]
     coverage: PositiveShare
     seed: Seed
+
+
+@section
+class Published:
+    """The defence that is trained for comparison, behind the detector of the filter."""
+
+    reform: Reform
+    teacher: Teacher
+    student: Student
+    abstention: Abstention

@@ -21,6 +21,7 @@ _ORDER = (
     "draw",
     "teacher",
     "student",
+    "published",
     "robustness",
     "register",
 )

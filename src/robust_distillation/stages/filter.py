@@ -1,7 +1,6 @@
 """filter: score the training set with the detector, discard above the threshold, keep the rest, and reform it."""
 
 import csv
-from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors import DETECTORS
 from robust_distillation.defences.detectors.detector import save_detector
-from robust_distillation.defences.reform import reform
+from robust_distillation.defences.reform import reform_set
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_record, replacing
 from robust_distillation.params import Params
@@ -45,8 +44,7 @@ def main(params: Params) -> None:
 
     survivors = train.take(kept)
     survivors.save(SURVIVORS)
-    reformed = np.rint(255 * reform(autoencoder, survivors.images, settings.reform)).astype(np.uint8)
-    replace(survivors, features=reformed).save(FILTERED)
+    reform_set(autoencoder, survivors, settings.reform).save(FILTERED)
     with replacing(SCORES) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["id", "label", "score", "kept"])

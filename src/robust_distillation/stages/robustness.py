@@ -15,7 +15,7 @@ from robust_distillation.defences.defence import Defence
 from robust_distillation.defences.reform import reformed_classifier
 from robust_distillation.files import replacing
 from robust_distillation.params import Params
-from robust_distillation.paths import BUILD, DEFENCE, ROBUSTNESS, SURROGATE, TEACHER, TEST, TRAIN, UNDEFENDED
+from robust_distillation.paths import BUILD, DEFENCE, PUBLISHED, ROBUSTNESS, SURROGATE, TEACHER, TEST, TRAIN, UNDEFENDED
 from robust_distillation.settings import format_epsilon
 from robust_distillation.stages.results import report_figure, report_metrics
 from robust_distillation.stages.shards import Shards
@@ -47,7 +47,11 @@ def main(params: Params) -> None:
         epsilons=settings.epsilons,
         attacks=settings.attacks,
         budget=Budget(steps=settings.steps, restarts=settings.restarts, queries=settings.queries, seed=settings.seed),
-        beside={"undefended": Victim(load_model(UNDEFENDED)), "teacher": teacher},
+        beside={
+            "undefended": Victim(load_model(UNDEFENDED)),
+            "published": Defence.load(PUBLISHED),
+            "teacher": teacher,
+        },
         sources=sources,
         transfer_steps=settings.transfer_steps,
         nearest=settings.distances,

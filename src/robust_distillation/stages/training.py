@@ -1,24 +1,79 @@
-"""What teacher and student are trained on."""
+"""How the stages `teacher`, `student` and `published` train."""
+
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.settings import Training
+from robust_distillation.classifiers.training import History, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.defences.defence import Defence
+from robust_distillation.defences.detectors.detector import Detector
 from robust_distillation.defences.reform import How, reform
-from robust_distillation.paths import FILTERED, FURTHER
+from robust_distillation.defences.settings import Abstention, Student, Teacher
+from robust_distillation.defences.training import train_defence
+from robust_distillation.files import read_record
+from robust_distillation.paths import CLASSES, FURTHER, VALIDATE
+from robust_distillation.records import Classes
 
 
-def training_images(settings: Training, autoencoder: keras.Model, how: How) -> tuple[Array, Array, int]:
-    """Return what the filter left, further images behind it where a share of them is asked, and how many are the first.
+def train_teacher(
+    settings: Teacher, train: ImageSet, autoencoder: keras.Model, how: How, checkpoint: Path
+) -> tuple[keras.Model, History]:
+    """Train a teacher on a reformed set."""
+    classes, validate = read_record(CLASSES, Classes), ImageSet.load(VALIDATE)
+    images, labels = _with_further(train, settings, autoencoder, how)
+    n_classes = len(classes.ids)
+    return train_classifier(
+        images,
+        one_hot(labels, n_classes),
+        settings,
+        temperature=settings.temperature,
+        validation=(reform(autoencoder, validate.images, how), one_hot(validate.labels, n_classes)),
+        own=len(train),
+        becomes=classes.mirror,
+        checkpoint=checkpoint,
+    )
 
-    Returns:
-        Reformed images, float32 (N, H, W, C), their labels (N,), and the count.
-    """
-    train = ImageSet.load(FILTERED)
+
+def train_student(
+    teacher: keras.Model,
+    train: ImageSet,
+    autoencoder: keras.Model,
+    how: How,
+    detector: Detector | None,
+    *,
+    student: Student,
+    temperature: float,
+    abstaining: Abstention,
+    checkpoint: Path,
+) -> tuple[Defence, History]:
+    """Train a student of the teacher on a reformed set, and the defence around it."""
+    classes, validate = read_record(CLASSES, Classes), ImageSet.load(VALIDATE)
+    images, labels = _with_further(train, student, autoencoder, how)
+    return train_defence(
+        teacher,
+        images,
+        labels,
+        student=student,
+        temperature=temperature,
+        abstaining=abstaining,
+        validation=(validate.images, validate.labels),
+        classes=classes,
+        autoencoder=autoencoder,
+        how=how,
+        detector=detector,
+        own=len(train),
+        checkpoint=checkpoint,
+    )
+
+
+def _with_further(train: ImageSet, settings: Training, autoencoder: keras.Model, how: How) -> tuple[Array, Array]:
+    """Return images and labels, with further ones, reformed, behind them where a share of these is asked."""
     if not settings.further_share:
-        return train.images, train.labels, len(train)
+        return train.images, train.labels
     further = ImageSet.load(FURTHER)
     images = np.concatenate([train.images, reform(autoencoder, further.images, how)])
-    return images, np.concatenate([train.labels, further.labels]), len(train)
+    return images, np.concatenate([train.labels, further.labels])
