@@ -1,9 +1,12 @@
 """How the students of benchmarks/student.py are trained, and the candidates among which the recipe was chosen."""
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 from robust_distillation.classifiers.settings import Adversary, Augmentation, Training
+from robust_distillation.defences.settings import Student
+
+Settings = TypeVar("Settings", bound=Training)
 
 BUDGET = 36_000  # steps that two hours of two idle cores give the chosen network
 BATCH = 128
@@ -36,7 +39,44 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 }
 
 
-def for_steps(settings: Training, steps: int, own: int) -> Training:
+PLAIN = replace(BASE, method="standard", weight_decay=5e-4)  # what meets no attack
+
+
+@dataclass(frozen=True)
+class Row:
+    """A student of the final table.
+
+    Attributes:
+        student: how it is trained, its steps aside.
+        steps: of its training.
+        teacher: how its teacher is trained; None where it learns the true classes.
+        teacher_steps: of the teacher's training.
+        temperature: of both.
+        measure: by which it abstains.
+    """
+
+    student: Student
+    steps: int
+    teacher: Training | None = None
+    teacher_steps: int = 0
+    temperature: float = 1.0
+    measure: Literal["passes", "outlier"] = "passes"
+
+
+def for_steps(settings: Settings, steps: int, own: int) -> Settings:
     """Return settings with as many epochs as come nearest to a number of steps, on a training set of `own` images."""
     per_epoch = own / (1 - settings.further_share) / settings.batch_size
     return replace(settings, epochs=max(1, round(steps / per_epoch)))
+
+
+def student(settings: Training, **changes: Any) -> Student:
+    """Return the settings of a student out of those of any training."""
+    return Student(**vars(settings) | changes)
+
+
+ROWS: dict[str, Row] = {
+    "undefended": Row(student(PLAIN), 6_000),
+    "distilled": Row(student(PLAIN), 6_000, PLAIN, 6_000, temperature=20.0),
+    "distilled, extended": Row(student(PLAIN, labels="outlier"), 6_000, PLAIN, 6_000, measure="outlier"),
+    "adversarial training": Row(student(BASE), BUDGET),
+}

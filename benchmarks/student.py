@@ -2,13 +2,19 @@
 
 Usage:
     python benchmarks/student.py choose --archives FOLDER [--steps 3600] [NAME ...]
+    python benchmarks/student.py train --archives FOLDER [NAME ...]
+    python benchmarks/student.py measure --archives FOLDER [NAME ...]
 
 `choose` trains candidates of benchmarks/recipes.py on the training tracks and judges them on validation and trusted
 ones, which no candidate has seen; the test set is not read. Rows of results/gtsrb/choice.json are written as they come.
-A training that was killed goes on with its last epoch, and what is there is not made again.
+`train` trains the rows of the table on training and trusted tracks, and `measure` attacks them on the official test
+set, for results/gtsrb/metrics.json. What is there is not made again: a training that was killed goes on with its last
+epoch, an attack with its last hundred images.
 """
 
+import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,22 +22,30 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 from pipeline import git
-from recipes import BASE, CANDIDATES, FURTHER, for_steps
+from recipes import BASE, CANDIDATES, FURTHER, ROWS, Row, for_steps
 
-from robust_distillation.arrays import Array
+from robust_distillation.classifiers.settings import Training
 from robust_distillation.dataset.generator import DatasetGenerator
-from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.pickles import ImageSet, load_pickle
 from robust_distillation.dataset.synthetic.further import draw_further
-from robust_distillation.files import read_json, write_json
+from robust_distillation.files import read_json, read_record, write_json
+from robust_distillation.records import Classes
 from robust_distillation.settings import format_epsilon
 
 if TYPE_CHECKING:
     import keras
 
+    from robust_distillation.classifiers.training import History
+    from robust_distillation.defences.defence import Defence
+
 BUILD = Path("build/student")
-CHOICE = Path("results/gtsrb/choice.json")
+PUBLISHED = Path("build/pipeline/gtsrb-full/models/published")
+CHOICE, METRICS = Path("results/gtsrb/choice.json"), Path("results/gtsrb/metrics.json")
+COMMAND = "python benchmarks/student.py {} --archives FOLDER"
 SETS = ("train", "validate", "trusted", "test")
-EPSILONS = (4 / 255, 8 / 255)
+COVERAGE = 0.95
+ATTACKED, EPSILONS = 2000, (2 / 255, 4 / 255, 8 / 255)  # official test images, the first, by PGD-50 and APGD-CE
+JUDGED, STANDARD, L2 = 500, (4 / 255, 8 / 255), 0.5  # by AutoAttack's standard ensemble
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,7 @@ class Data:
     trusted: ImageSet
     test: ImageSet
     further: ImageSet
+    classes: Classes
 
 
 def load(archives: Path) -> Data:
@@ -60,7 +75,8 @@ def load(archives: Path) -> Data:
         splits.save(BUILD)
         further = draw_further(splits.classes, **FURTHER, image_size=32, colour="rgb", crop_to_roi=True)
         further.save(BUILD / "further.p")
-    return Data(*(ImageSet.load(BUILD / f"{name}.p") for name in (*SETS, "further")))
+    sets = {name: ImageSet.load(BUILD / f"{name}.p") for name in (*SETS, "further")}
+    return Data(**sets, classes=read_record(BUILD / "classes.json", Classes))
 
 
 def joined(first: ImageSet, second: ImageSet) -> ImageSet:
@@ -68,44 +84,173 @@ def joined(first: ImageSet, second: ImageSet) -> ImageSet:
     return ImageSet(**{name: np.concatenate([array, getattr(second, name)]) for name, array in vars(first).items()})
 
 
-def robust_accuracy(model: "keras.Model", images: Array, labels: Array, epsilon: float) -> float:
-    """Return the accuracy under PGD with 20 steps."""
-    from robust_distillation.threats.evasion.attack import Budget
-    from robust_distillation.threats.evasion.ensemble import STANDS, build
+def trained(
+    name: str, settings: Training, train: Callable[[Path], "tuple[keras.Model, History]"]
+) -> tuple["keras.Model", dict[str, Any]]:
+    """Return a model of that name and settings, and what is noted of its training, once it was trained."""
+    from robust_distillation.classifiers.storage import load_model, save_model
 
-    verdicts = build(["pgd"], Budget(steps=20))(model, images, labels, epsilon=epsilon)
-    return float(np.mean(verdicts.broken_by == STANDS))
+    stem = f"{name}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:12]}"
+    model, noted, checkpoint = (BUILD / f"{stem}.{ending}" for ending in ("keras", "json", "p"))
+    if not noted.exists():
+        before = len(load_pickle(checkpoint)["history"]) if checkpoint.exists() else 0
+        commit, start = git("rev-parse", "HEAD"), time.monotonic()
+        network, history = train(checkpoint)
+        minutes = (time.monotonic() - start) / 60 * settings.epochs / max(1, settings.epochs - before)
+        save_model(network, model)
+        write_json(noted, {"minutes": round(minutes, 1), "commit": commit, "history": history})
+        checkpoint.unlink(missing_ok=True)
+    return load_model(model), read_json(noted)
+
+
+def on_labels(name: str, settings: Training, own: ImageSet, data: Data) -> tuple["keras.Model", dict[str, Any]]:
+    """Return a model that learned the true classes, see `trained`."""
+    from robust_distillation.classifiers.training import one_hot, train_classifier
+
+    used = joined(own, data.further) if settings.further_share else own
+    n_classes = len(data.classes.ids)
+    return trained(
+        name,
+        settings,
+        lambda checkpoint: train_classifier(
+            used.images,
+            one_hot(used.labels, n_classes),
+            settings,
+            validation=(data.validate.images, one_hot(data.validate.labels, n_classes)),
+            own=len(own),
+            becomes=data.classes.mirror,
+            checkpoint=checkpoint,
+        ),
+    )
 
 
 def judge(name: str, data: Data, steps: int) -> dict[str, Any]:
     """Train a candidate and return its row."""
-    from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
+    from robust_distillation.classifiers.training import evaluate
+    from robust_distillation.threats.evasion.attack import Budget
+    from robust_distillation.threats.evasion.ensemble import STANDS, build
 
     unseen = joined(data.validate, data.trusted)
     settings = for_steps(replace(BASE, **CANDIDATES[name]), steps, len(data.train))
-    used = joined(data.train, data.further) if settings.further_share else data.train
-    start = time.monotonic()
-    model, history = train_classifier(
-        used.images,
-        one_hot(used.labels, 43),
-        settings,
-        validation=(data.validate.images, one_hot(data.validate.labels, 43)),
-        own=len(data.train),
-        checkpoint=BUILD / f"{name}-{steps}.p",
-    )
-    minutes = (time.monotonic() - start) / 60
-    robust = {format_epsilon(e): robust_accuracy(model, unseen.images, unseen.labels, e) for e in EPSILONS}
+    model, noted = on_labels("candidate", settings, data.train, data)
+    attack = build(["pgd"], Budget(steps=20))
+    robust = {
+        format_epsilon(epsilon): attack(model, unseen.images, unseen.labels, epsilon=epsilon).broken_by == STANDS
+        for epsilon in EPSILONS[1:]
+    }
     return {
         "name": name,
         "steps": steps,
         "epochs": settings.epochs,
         "parameters": model.count_params(),
         "clean": evaluate(model, unseen.images, unseen.labels)["accuracy"],
-        "pgd_20": robust,
-        "accuracy_on_training_batches": history["accuracy"][-1],
-        "train_minutes": round(minutes, 1),
+        "pgd_20": {epsilon: float(standing.mean()) for epsilon, standing in robust.items()},
+        "accuracy_on_training_batches": noted["history"]["accuracy"][-1],
+        "train_minutes": noted["minutes"],
         "images": len(unseen),
-        "commit": git("rev-parse", "HEAD"),
+        "commit": noted["commit"],
+    }
+
+
+def defend(name: str, row: Row, data: Data) -> tuple["Defence", float]:
+    """Train the models of a row, and return the defence and the minutes that it took."""
+    from robust_distillation.classifiers.training import evaluate
+    from robust_distillation.defences import settings
+    from robust_distillation.defences.abstention import class_distributions, fit_abstention
+    from robust_distillation.defences.defence import Defence
+    from robust_distillation.defences.distillation import distil, without_outlier
+
+    own = joined(data.train, data.trusted)
+    student = for_steps(row.student, row.steps, len(own))
+    if row.teacher is None:
+        network, noted = on_labels(name, student, own, data)
+        minutes = noted["minutes"]
+    else:
+        teacher, of_teacher = on_labels("teacher", for_steps(row.teacher, row.teacher_steps, len(own)), own, data)
+        used = joined(own, data.further) if student.further_share else own
+        network, noted = trained(
+            name,
+            student,
+            lambda checkpoint: distil(
+                teacher,
+                used.images,
+                used.labels,
+                student,
+                temperature=row.temperature,
+                passes=30,
+                seed=1,
+                validation=(data.validate.images, data.validate.labels),
+                own=len(own),
+                becomes=data.classes.mirror,
+                checkpoint=checkpoint,
+            ),
+        )
+        minutes = noted["minutes"] + of_teacher["minutes"]
+    deployed = without_outlier(network) if row.measure == "outlier" else network
+    asked = settings.Abstention(measure=row.measure, temperature=row.temperature, passes=30, coverage=COVERAGE, seed=1)
+    means = class_distributions(deployed, own.images, own.labels, row.temperature)
+    abstention = fit_abstention(network, asked, means, data.validate.images)
+    defence = Defence(student=deployed, classes=data.classes, temperature=row.temperature, abstention=abstention)
+    right = evaluate(deployed, data.validate.images, data.validate.labels)["accuracy"]
+    click.echo(f"{name}: {right:.4f} on validation, {minutes:.0f} minutes")
+    return defence, minutes
+
+
+def measure(name: str, defence: "Defence", minutes: float | None, test: ImageSet) -> dict[str, Any]:
+    """Attack a defence and return its row."""
+    from robust_distillation.auditing.audit import audit
+    from robust_distillation.auditing.robustness import attack_in_shards
+    from robust_distillation.stages.shards import Shards
+    from robust_distillation.threats.evasion.apgd import APGD
+    from robust_distillation.threats.evasion.attack import Budget
+    from robust_distillation.threats.evasion.ensemble import STANDS, Ensemble, standard
+    from robust_distillation.threats.evasion.norms import Norm
+    from robust_distillation.threats.evasion.sign import PGD
+    from robust_distillation.threats.evasion.victim import Victim
+
+    weights = b"".join(weight.tobytes() for weight in defence.student.get_weights())
+    done = Shards(BUILD / "attacks" / f"{name}-{hashlib.sha256(weights).hexdigest()[:12]}")
+    images, labels = test.images, test.labels
+    answers = defence.answer(images)
+    answered, right = answers.passed, answers.best == labels
+    report = audit(
+        defence,
+        images[:ATTACKED],
+        labels[:ATTACKED],
+        epsilons=EPSILONS,
+        attacks=Ensemble({"pgd": PGD(steps=50), "apgd_ce": APGD(steps=50)}),
+        budget=Budget(steps=50, queries=1000),
+        done=done,
+    )
+    rows = report.to_dict()
+    student = Victim(defence.classifier, temperature=defence.temperature)
+
+    def judged(norm: Norm, epsilon: float) -> float:
+        verdicts = attack_in_shards(
+            student,
+            images[:JUDGED],
+            labels[:JUDGED],
+            standard(norm=norm),
+            epsilon=epsilon,
+            name=f"{name}, standard {norm} {format_epsilon(epsilon)}",
+            done=done,
+        )
+        return float((verdicts.broken_by == STANDS).mean())
+
+    return {
+        "name": name,
+        "clean": float(right.mean()),
+        "coverage": float(answered.mean()),
+        "accuracy_when_answering": float(right[answered].mean()),
+        "linf": rows["student"]["worst_case"],
+        "linf_standard": {format_epsilon(epsilon): judged("linf", epsilon) for epsilon in STANDARD},
+        "l2_standard": {str(L2): judged("l2", L2)},
+        "adaptive": rows["defence"]["worst_case"],
+        "adaptive_success": rows["attack_success"],
+        "flags": report.raised,
+        "parameters": defence.student.count_params(),
+        "train_minutes": minutes,
+        "images": {"clean": len(labels), "linf": ATTACKED, "standard": JUDGED},
     }
 
 
@@ -114,10 +259,16 @@ def main() -> None:
     """Choose, train and measure the student of the full GTSRB."""
 
 
+def archives_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option that names the folder of the three archives."""
+    kind = click.Path(exists=True, file_okay=False, path_type=Path)
+    return click.option("--archives", type=kind, required=True)(command)
+
+
 @main.command()
 @click.argument("names", nargs=-1, metavar="[NAME ...]")
-@click.option("--archives", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
-@click.option("--steps", default=3600, show_default=True, help="Of each training; a tenth of the budget by default.")
+@archives_option
+@click.option("--steps", default=3600, show_default=True, help="Of each training.")
 def choose(names: tuple[str, ...], archives: Path, steps: int) -> None:
     """Judge candidates, all by default, on tracks that they have not seen."""
     data = load(archives)
@@ -126,14 +277,39 @@ def choose(names: tuple[str, ...], archives: Path, steps: int) -> None:
     for name in names or CANDIDATES:
         if (name, steps) not in done:
             rows.append(judge(name, data, steps))
-            write_json(
-                CHOICE,
-                {
-                    "rows": rows,
-                    "command": "python benchmarks/student.py choose --archives FOLDER [--steps N] [NAME ...]",
-                },
-            )
+            write_json(CHOICE, {"rows": rows, "command": COMMAND.format("choose") + " [--steps N] [NAME ...]"})
 
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@archives_option
+def train(names: tuple[str, ...], archives: Path) -> None:
+    """Train rows of the table, all by default."""
+    data = load(archives)
+    for name in names or ROWS:
+        defend(name, ROWS[name], data)
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@archives_option
+def measure_rows(names: tuple[str, ...], archives: Path) -> None:
+    """Attack rows of the table, all by default, on the official test set."""
+    from robust_distillation.defences.defence import Defence
+
+    data = load(archives)
+    test = data.test.take(np.argsort(data.test.ids))
+    rows = read_json(METRICS)["rows"] if METRICS.exists() else []
+    done = {row["name"] for row in rows}
+    for name in names or (*ROWS, "published"):
+        if name not in done:
+            whole = name == "published"
+            defence, minutes = (Defence.load(PUBLISHED), None) if whole else defend(name, ROWS[name], data)
+            rows.append(measure(name, defence, minutes, test) | {"commit": git("rev-parse", "HEAD")})
+            write_json(METRICS, {"rows": rows, "command": COMMAND.format("measure") + " [NAME ...]"})
+
+
+main.add_command(measure_rows, "measure")
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,7 @@
 """Abstention: the student returns null where its own dropout passes, or its outlier class, say that it is unsure."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import predict_logits
+from robust_distillation.defences import settings
 from robust_distillation.defences.distillation import soften
 from robust_distillation.defences.dropout import DropoutSampler
 
@@ -107,6 +108,19 @@ def class_distributions(student: keras.Model, images: Array, labels: Array, temp
     if missing:
         raise ValueError(f"classes without a training image: {missing}")
     return np.stack([probabilities[labels == label].mean(axis=0) for label in range(n_classes)])
+
+
+def fit_abstention(network: keras.Model, asked: settings.Abstention, means: Array, validation: Array) -> Abstention:
+    """Return the abstention of a network that answers the share of validation images which is asked.
+
+    Args:
+        network: that is asked; see `Abstention`.
+        asked: measure, passes, temperature, coverage and seed.
+        means: the class distributions, (K, K).
+        validation: images as the network sees them, float32 (N, H, W, C) in [0, 1].
+    """
+    unsure = Abstention(network, asked.measure, asked.passes, asked.seed, means.tolist(), temperature=asked.temperature)
+    return replace(unsure, threshold=infer_threshold(unsure.uncertainty(validation), asked.coverage))
 
 
 def infer_threshold(uncertainty: Array, coverage: float) -> float:

@@ -1,6 +1,5 @@
 """A student, distilled and put behind all that is deployed with it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -8,7 +7,7 @@ import keras
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import History
 from robust_distillation.defences import settings
-from robust_distillation.defences.abstention import Abstention, class_distributions, infer_threshold
+from robust_distillation.defences.abstention import class_distributions, fit_abstention
 from robust_distillation.defences.defence import Defence
 from robust_distillation.defences.detectors.detector import Detector
 from robust_distillation.defences.distillation import distil, without_outlier
@@ -69,20 +68,17 @@ def train_defence(
         checkpoint=checkpoint,
     )
     deployed = network if soft else without_outlier(network)
-    unsure = Abstention(
-        network if abstaining.measure == "outlier" else deployed,
-        abstaining.measure,
-        abstaining.passes,
-        abstaining.seed,
-        class_distributions(deployed, images[:own], labels[:own], abstaining.temperature).tolist(),
-        temperature=abstaining.temperature,
-    )
     defence = Defence(
         student=deployed,
         classes=classes,
         temperature=temperature,
         autoencoder=autoencoder if how == "reconstruct" else None,
         detector=detector,
-        abstention=replace(unsure, threshold=infer_threshold(unsure.uncertainty(seen), abstaining.coverage)),
+        abstention=fit_abstention(
+            network if abstaining.measure == "outlier" else deployed,
+            abstaining,
+            class_distributions(deployed, images[:own], labels[:own], abstaining.temperature),
+            seen,
+        ),
     )
     return defence, history
