@@ -242,6 +242,13 @@ def test_an_epsilon_is_written_as_people_do(epsilon, text):
         ("probe.further_share", 0.5, "probe.further_share: further images are for teacher and student"),
         ("student.further_share", 1.0, "student.further_share: Input should be less than 1"),
         ("student.further_share", -0.1, "student.further_share: Input should be greater than or equal to 0"),
+        ("student.labels", "hard", r"student\.labels: Input should be 'soft' or 'outlier'\. Received: 'hard'"),
+        ("teacher.labels", "soft", r"teacher\.labels: "),
+        (
+            "abstention.measure",
+            "outlier",
+            r"abstention\.measure outlier needs student\.labels outlier; set both, or another measure",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(load_with, key, value, said):
@@ -254,3 +261,11 @@ def test_a_method_that_needs_a_teacher_is_for_the_student(load_with, name):
     with pytest.raises(InputError, match=f"{name}.method rslad needs a teacher: it is for the student"):
         load_with(f"{name}.method", "rslad")
     assert load_with("student.method", "rslad").student.method == "rslad"
+
+
+@pytest.mark.parametrize("method", ["ard", "rslad", "adaad"])
+def test_an_outlier_class_is_learned_without_the_methods_that_need_soft_labels(load_with, method):
+    student = yaml.safe_load(DEFAULTS.read_text())["student"] | {"labels": "outlier"}
+    assert load_with("student", student | {"method": "pgd"}).student.labels == "outlier"
+    with pytest.raises(InputError, match=rf"student\.method {method} needs student\.labels soft; set them, or"):
+        load_with("student", student | {"method": method})

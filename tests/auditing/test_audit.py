@@ -139,6 +139,22 @@ def test_a_defence_that_refuses_nothing_is_its_student(problem, defence):
     assert found.defence.clean == found.main.clean
 
 
+def test_an_outlier_class_is_part_of_what_is_attacked(problem, defence):
+    """The problem's model with a network whose outlier class is the likelier, the less sure the model is."""
+    image = keras.Input(problem.images.shape[1:])
+    logits = problem.model(image)
+    network = keras.Model(image, layers.Concatenate()([logits, layers.Rescaling(0.0, offset=8.0)(logits[:, :1])]))
+    abstention = replace(defence.abstention, student=network, measure="outlier", threshold=0.5)
+    guarded = replace(defence, autoencoder=None, detector=None, abstention=abstention)
+    few = problem.images[:24], problem.labels[:24]
+    found = audit(guarded, *few, epsilons=[0.06, 0.1], attacks=["pgd"], budget=BUDGET)
+    denied, deceived = found.defence.adaptive
+    near, far = found.defence.attacked
+    assert near.adaptively <= denied.attacked[0].worst_case.value < near.as_student
+    assert far.success.value >= 1 - deceived.attacked[1].worst_case.value > 0
+    assert found.defence.parts == ("abstention",)
+
+
 def test_what_nothing_fools_has_empty_trade_offs_and_a_figure_all_the_same(problem, defence):
     found = audit(defence, problem.images, problem.labels, epsilons=[1e-4], attacks=["fgsm"], budget=BUDGET)
     assert found.to_dict()["refusal"] == {"detector": {}, "abstention": {}}

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.defences.abstention import (
@@ -41,6 +44,43 @@ def test_noise_is_less_certain_than_signs(problem, measure):
     )
     blank = np.full((10, 12, 12, 3), 0.45, dtype=np.float32)
     assert abstention.uncertainty(problem.images).mean() < abstention.uncertainty(blank).mean()
+
+
+@pytest.fixture
+def outlier(problem):
+    """An abstention by the last of the problem's logits, as if it were an outlier class."""
+    distributions = np.eye(3).tolist()
+    return Abstention(problem.model, "outlier", passes=2, seed=0, class_distributions=distributions, threshold=0.3)
+
+
+def test_an_outlier_class_tells_by_its_probability(problem, outlier):
+    expected = soften(predict_logits(problem.model, problem.images), 1.0)[:, 3]
+    np.testing.assert_array_equal(outlier.uncertainty(problem.images), expected)
+    assert outlier.networks == {"outlier": problem.model}
+
+
+def test_an_outlier_class_has_an_exact_margin_with_a_gradient_however_sure_the_student_is(problem, outlier):
+    share = np.linspace(0, 1, 60, dtype=np.float32)[:, None, None, None]
+    images = tf.constant(share * problem.images[3] + (1 - share) * problem.images[0])  # from class 0 to the last
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        margin = outlier.margin(images, temperature=1.0)
+    probability = outlier.uncertainty(images.numpy()).astype(np.float64)
+    np.testing.assert_array_equal(margin > 0, probability > 0.3)
+    odds = np.log(probability) - np.log1p(-probability) - np.log(0.3 / 0.7)
+    between = (probability > 1e-4) & (probability < 1 - 1e-4)
+    assert between.any()
+    np.testing.assert_allclose(margin.numpy()[between], odds[between], rtol=1e-2, atol=1e-3)
+    sure = (probability < 1e-6) | (probability > 1 - 1e-6)
+    assert sure.any()
+    assert np.abs(tape.gradient(margin, images)).max(axis=(1, 2, 3)).min() > 1e-3
+
+
+@pytest.mark.parametrize(("threshold", "refused"), [(0.0, True), (1.0, False)])
+def test_the_ends_of_an_outlier_classs_threshold_refuse_all_and_none(problem, outlier, threshold, refused):
+    margin = replace(outlier, threshold=threshold).margin(problem.images[:1], temperature=1.0).numpy()
+    assert np.isfinite(margin).all()
+    assert (margin > 0).all() == refused
 
 
 def test_class_distributions_are_class_means(problem):

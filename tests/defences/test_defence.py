@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,6 +10,8 @@ from robust_distillation.classifiers.storage import save_model
 from robust_distillation.defences.abstention import Abstention
 from robust_distillation.defences.defence import COMPOSITION, Answers, Defence
 from robust_distillation.defences.detectors.mse import ReconstructionError
+from robust_distillation.defences.distillation import distil, without_outlier
+from robust_distillation.defences.settings import Student
 from robust_distillation.errors import InputError
 from robust_distillation.records import Classes
 from robust_distillation.threats.evasion.sign import PGD
@@ -110,6 +113,59 @@ def test_the_same_defence_is_saved_as_the_same_bytes(defence, tmp_path):
     files = sorted(file.name for file in (tmp_path / "first").iterdir())
     assert files == ["autoencoder.keras", "defence.json", "student.keras"]
     assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in files)
+
+
+@pytest.fixture(scope="module")
+def with_outlier(problem, lesson):
+    """A student that learned an outlier class from the problem's model, and abstains on half of what fools it."""
+    settings = Student(labels="outlier", architecture="lenet", epochs=12, batch_size=16, learning_rate=0.003, seed=2)
+    passes = {"passes": 10, "seed": 3}
+    network, _ = distil(problem.model, *lesson, settings, temperature=1.0, **passes, validation=lesson)
+    student = without_outlier(network)
+    unsure = Abstention(network, "outlier", **passes, class_distributions=np.eye(4).tolist())
+    adversarial = ATTACK(student, problem.images, problem.labels, epsilon=EPSILON)
+    threshold = float(np.median(unsure.uncertainty(adversarial)))
+    return Defence(student=student, classes=CLASSES, abstention=replace(unsure, threshold=threshold))
+
+
+def test_the_student_of_a_network_with_an_outlier_class_is_a_plain_one(problem, with_outlier):
+    answers = with_outlier.answer(problem.images)
+    assert answers.logits.shape == (60, 4)
+    assert (answers.best == problem.labels).mean() > 0.9
+    np.testing.assert_array_equal(answers.logits, with_outlier.abstention.student.predict(problem.images)[:, :4])
+
+
+def test_an_outlier_class_is_saved_beside_the_student_and_answers_and_is_attacked_as_before(
+    problem, with_outlier, tmp_path
+):
+    with_outlier.save(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["defence.json", "outlier.keras", "student.keras"]
+    loaded = Defence.load(tmp_path)
+    same(loaded.answer(problem.images), with_outlier.answer(problem.images))
+    for goal in ("deny", "deceive"):
+        logits = (one.victim(goal).predict_logits(problem.images, problem.labels) for one in (loaded, with_outlier))
+        np.testing.assert_array_equal(*logits)
+    save_model(loaded.student, tmp_path / "outlier.keras")
+    with pytest.raises(InputError, match=r"Abstention: outlier needs 4 logits and one more\. Received: 4"):
+        Defence.load(tmp_path)
+    path = tmp_path / COMPOSITION
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"networks": ["student"]}))
+    with pytest.raises(InputError, match="networks: lists no outlier"):
+        Defence.load(tmp_path)
+
+
+@pytest.mark.parametrize("goal", ["deny", "deceive"])
+def test_who_attacks_an_outlier_class_judges_as_it_does_and_reaches_more_than_who_does_not(problem, with_outlier, goal):
+    def reached(victim):
+        adversarial = ATTACK(victim, problem.images, problem.labels, epsilon=EPSILON)
+        answers = with_outlier.answer(adversarial)
+        won = answers.harmful(problem.labels) if goal == "deceive" else ~answers.useful(problem.labels)
+        if victim is adaptive:
+            np.testing.assert_array_equal(adaptive.fooled(adversarial, problem.labels), won)
+        return won.mean()
+
+    adaptive = with_outlier.victim(goal)
+    assert reached(adaptive) >= reached(with_outlier.classifier) + (0.1 if goal == "deceive" else 0)
 
 
 def test_a_defence_that_refuses_nothing_has_no_attacker_who_wants_a_refusal(problem):

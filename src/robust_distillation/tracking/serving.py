@@ -44,8 +44,9 @@ class ServedDefence(PythonModel):
 
         Returns:
             One row per image: `label` (class id) and `name`, both null where the student abstains; `probability` of
-            the most probable class; `uncertainty` in nats; `abstained`; `reconstruction_error` of the image as it
-            came; `suspicious`, whether that error exceeds the detector's threshold.
+            the most probable class; `uncertainty` in nats, or the probability of an outlier class; `abstained`;
+            `reconstruction_error` of the image as it came; `suspicious`, whether that error exceeds the detector's
+            threshold.
 
         Raises:
             MlflowException: the input is anything else; over HTTP this is status 400.
