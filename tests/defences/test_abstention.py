@@ -13,6 +13,7 @@ from robust_distillation.defences.abstention import (
     infer_threshold,
 )
 from robust_distillation.defences.distillation import soften
+from robust_distillation.defences.dropout import DropoutSampler
 
 
 def test_divergence_from_the_mean_by_hand():
@@ -44,6 +45,26 @@ def test_noise_is_less_certain_than_signs(problem, measure):
     )
     blank = np.full((10, 12, 12, 3), 0.45, dtype=np.float32)
     assert abstention.uncertainty(problem.images).mean() < abstention.uncertainty(blank).mean()
+
+
+@pytest.mark.parametrize("measure", ["passes", "nearest_class"])
+def test_passes_are_compared_at_the_temperature_and_the_attacker_judges_so_too(problem, measure):
+    distributions = class_distributions(problem.model, problem.images, problem.labels, 20.0)
+    logits = predict_logits(problem.model, problem.images)
+    expected = soften(logits, 20.0)[problem.labels == 2].mean(axis=0)
+    np.testing.assert_allclose(distributions[2], expected, rtol=1e-6)
+    given = {"passes": 6, "seed": 1, "class_distributions": distributions.tolist(), "temperature": 20.0}
+    unsure = Abstention(problem.model, measure, **given)
+    passes = tf.nn.softmax(DropoutSampler(problem.model, passes=6, seed=1).predict_logits(problem.images) / 20)
+    by_hand = {
+        "passes": divergence_from_mean(passes),
+        "nearest_class": divergence_from_nearest(tf.reduce_mean(passes, axis=0), distributions),
+    }
+    uncertainty = unsure.uncertainty(problem.images)
+    np.testing.assert_allclose(uncertainty, by_hand[measure], rtol=1e-4, atol=1e-7)
+    deployed = replace(unsure, threshold=float(np.median(uncertainty)) * 1.001)
+    margin = deployed.margin(tf.constant(problem.images), temperature=5.0).numpy()
+    np.testing.assert_array_equal(margin > 0, uncertainty > deployed.threshold)
 
 
 @pytest.fixture

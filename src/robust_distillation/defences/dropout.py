@@ -38,9 +38,9 @@ class DropoutSampler:
         starts = range(0, len(images), batch_size)
         return np.concatenate([self.logits(images[start : start + batch_size]).numpy() for start in starts], axis=1)
 
-    def predict(self, images: Array, temperature: float = 1.0) -> Array:
+    def predict(self, images: Array, temperature: float = 1.0, batch_size: int = 256) -> Array:
         """Return probabilities, float32 (P, N, K), of float32 images (N, H, W, C) in [0, 1], at a temperature."""
-        return np.asarray(tf.nn.softmax(self.predict_logits(images) / temperature))
+        return np.asarray(tf.nn.softmax(self.predict_logits(images, batch_size) / temperature))
 
 
 class _Masks(layers.Layer):  # type: ignore[misc]  # Keras has no stubs
