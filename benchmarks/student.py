@@ -4,12 +4,14 @@ Usage:
     python benchmarks/student.py choose --archives FOLDER [--steps 3600] [NAME ...]
     python benchmarks/student.py train --archives FOLDER [NAME ...]
     python benchmarks/student.py measure --archives FOLDER [NAME ...]
+    python benchmarks/student.py ship --archives FOLDER NAME PRETRAINED
 
 `choose` trains candidates of benchmarks/recipes.py on the training tracks and judges them on validation and trusted
 ones, which no candidate has seen; the test set is not read. Rows of results/gtsrb/choice.json are written as they come.
 `train` trains the rows of the table on training and trusted tracks, and `measure` attacks them on the official test
-set, for results/gtsrb/metrics.json. What is there is not made again: a training that was killed goes on with its last
-epoch, an attack with its last hundred images.
+set, for results/gtsrb/metrics.json. `ship` puts a row, or a candidate, among the pretrained defences of the package.
+What is there is not made again: a training that was killed goes on with its last epoch, an attack with its last hundred
+images.
 """
 
 import hashlib
@@ -22,12 +24,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 from pipeline import git
-from recipes import BASE, CANDIDATES, FURTHER, ROWS, Row, for_steps
+from recipes import BASE, CANDIDATES, DRAWN, FURTHER, ROWS, Row, for_steps
 
+from robust_distillation.arrays import Array
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.dataset.generator import DatasetGenerator
 from robust_distillation.dataset.pickles import ImageSet, load_pickle
 from robust_distillation.dataset.synthetic.further import draw_further
+from robust_distillation.defences.settings import Student
 from robust_distillation.files import read_json, read_record, write_json
 from robust_distillation.records import Classes
 from robust_distillation.settings import format_epsilon
@@ -45,6 +49,7 @@ COMMAND = "python benchmarks/student.py {} --archives FOLDER"
 SETS = ("train", "validate", "trusted", "test")
 COVERAGE = 0.95
 ATTACKED, EPSILONS = 2000, (2 / 255, 4 / 255, 8 / 255)  # official test images, the first, by PGD-50 and APGD-CE
+CHECKED = 300  # validation images on which what is shipped is measured again by a test
 JUDGED, STANDARD, L2 = 500, (4 / 255, 8 / 255), 0.5  # by AutoAttack's standard ensemble
 
 
@@ -124,27 +129,22 @@ def on_labels(name: str, settings: Training, own: ImageSet, data: Data) -> tuple
     )
 
 
+def candidate(name: str, data: Data, steps: int) -> tuple[Training, "keras.Model", dict[str, Any]]:
+    """Return the settings of a candidate, the model, and what is noted of its training."""
+    settings = for_steps(replace(BASE, **CANDIDATES[name]), steps, len(data.train))
+    return settings, *on_labels("candidate", settings, data.train, data)
+
+
 def judge(name: str, data: Data, steps: int) -> dict[str, Any]:
     """Train a candidate and return its row."""
-    from robust_distillation.classifiers.training import evaluate
-    from robust_distillation.threats.evasion.attack import Budget
-    from robust_distillation.threats.evasion.ensemble import STANDS, build
-
     unseen = joined(data.validate, data.trusted)
-    settings = for_steps(replace(BASE, **CANDIDATES[name]), steps, len(data.train))
-    model, noted = on_labels("candidate", settings, data.train, data)
-    attack = build(["pgd"], Budget(steps=20))
-    robust = {
-        format_epsilon(epsilon): attack(model, unseen.images, unseen.labels, epsilon=epsilon).broken_by == STANDS
-        for epsilon in EPSILONS[1:]
-    }
+    settings, model, noted = candidate(name, data, steps)
     return {
         "name": name,
         "steps": steps,
         "epochs": settings.epochs,
         "parameters": model.count_params(),
-        "clean": evaluate(model, unseen.images, unseen.labels)["accuracy"],
-        "pgd_20": {epsilon: float(standing.mean()) for epsilon, standing in robust.items()},
+        **pgd_figures(model, unseen.images, unseen.labels),
         "accuracy_on_training_batches": noted["history"]["accuracy"][-1],
         "train_minutes": noted["minutes"],
         "images": len(unseen),
@@ -152,13 +152,24 @@ def judge(name: str, data: Data, steps: int) -> dict[str, Any]:
     }
 
 
-def defend(name: str, row: Row, data: Data) -> tuple["Defence", float]:
-    """Train the models of a row, and return the defence and the minutes that it took."""
-    from robust_distillation.classifiers.training import evaluate
+def around(network: "keras.Model", row: Row, own: ImageSet, data: Data) -> "Defence":
+    """Return a network with the abstention that a row asks for."""
     from robust_distillation.defences import settings
     from robust_distillation.defences.abstention import class_distributions, fit_abstention
     from robust_distillation.defences.defence import Defence
-    from robust_distillation.defences.distillation import distil, without_outlier
+    from robust_distillation.defences.distillation import without_outlier
+
+    deployed = without_outlier(network) if row.measure == "outlier" else network
+    asked = settings.Abstention(measure=row.measure, temperature=row.temperature, passes=30, coverage=COVERAGE, seed=1)
+    means = class_distributions(deployed, own.images, own.labels, row.temperature)
+    abstention = fit_abstention(network, asked, means, data.validate.images)
+    return Defence(student=deployed, classes=data.classes, temperature=row.temperature, abstention=abstention)
+
+
+def defend(name: str, row: Row, data: Data) -> tuple["Defence", float]:
+    """Train the models of a row, and return the defence and the minutes that it took."""
+    from robust_distillation.classifiers.training import evaluate
+    from robust_distillation.defences.distillation import distil
 
     own = joined(data.train, data.trusted)
     student = for_steps(row.student, row.steps, len(own))
@@ -186,14 +197,27 @@ def defend(name: str, row: Row, data: Data) -> tuple["Defence", float]:
             ),
         )
         minutes = noted["minutes"] + of_teacher["minutes"]
-    deployed = without_outlier(network) if row.measure == "outlier" else network
-    asked = settings.Abstention(measure=row.measure, temperature=row.temperature, passes=30, coverage=COVERAGE, seed=1)
-    means = class_distributions(deployed, own.images, own.labels, row.temperature)
-    abstention = fit_abstention(network, asked, means, data.validate.images)
-    defence = Defence(student=deployed, classes=data.classes, temperature=row.temperature, abstention=abstention)
-    right = evaluate(deployed, data.validate.images, data.validate.labels)["accuracy"]
+    defence = around(network, row, own, data)
+    right = evaluate(defence.student, data.validate.images, data.validate.labels)["accuracy"]
     click.echo(f"{name}: {right:.4f} on validation, {minutes:.0f} minutes")
     return defence, minutes
+
+
+def pgd_figures(model: "keras.Model", images: Array, labels: Array) -> dict[str, Any]:
+    """Return clean accuracy and what stands under PGD with 20 steps at 4/255 and 8/255."""
+    from robust_distillation.classifiers.training import evaluate
+    from robust_distillation.threats.evasion.attack import Budget
+    from robust_distillation.threats.evasion.ensemble import STANDS, build
+
+    attack = build(["pgd"], Budget(steps=20))
+    standing = {
+        format_epsilon(epsilon): attack(model, images, labels, epsilon=epsilon).broken_by == STANDS
+        for epsilon in EPSILONS[1:]
+    }
+    return {
+        "clean": evaluate(model, images, labels)["accuracy"],
+        "pgd_20": {epsilon: float(found.mean()) for epsilon, found in standing.items()},
+    }
 
 
 def measure(name: str, defence: "Defence", minutes: float | None, test: ImageSet) -> dict[str, Any]:
@@ -307,6 +331,34 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
             defence, minutes = (Defence.load(PUBLISHED), None) if whole else defend(name, ROWS[name], data)
             rows.append(measure(name, defence, minutes, test) | {"commit": git("rev-parse", "HEAD")})
             write_json(METRICS, {"rows": rows, "command": COMMAND.format("measure") + " [NAME ...]"})
+
+
+@main.command()
+@click.argument("name")
+@click.argument("pretrained")
+@archives_option
+@click.option("--steps", default=3600, show_default=True, help="Of the training of a candidate.")
+def ship(name: str, pretrained: str, archives: Path, steps: int) -> None:
+    """Put the row or the candidate NAME among the pretrained defences, as PRETRAINED; its card is written by hand."""
+    from robust_distillation.pretrained import CARD, FOLDER
+
+    data = load(archives)
+    if name in ROWS:
+        defence, _ = defend(name, ROWS[name], data)
+    else:
+        settings, network, _ = candidate(name, data, steps)
+        defence = around(network, Row(Student(**vars(settings)), steps), data.train, data)
+    folder = FOLDER / pretrained
+    card = (folder / CARD).read_text() if (folder / CARD).exists() else ""
+    defence.save(folder)
+    (folder / CARD).write_text(card)
+    drawn = draw_further(data.classes.ids, **DRAWN, image_size=32, colour="rgb", crop_to_roi=True)
+    few = data.validate.take(np.arange(CHECKED))
+    sets = {"validation": data.validate, f"validation, first {CHECKED}": few, "drawn": drawn}
+    write_json(
+        folder / "figures.json",
+        {which: pgd_figures(defence.student, images.images, images.labels) for which, images in sets.items()},
+    )
 
 
 main.add_command(measure_rows, "measure")

@@ -1,6 +1,7 @@
 import logging
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,3 +56,12 @@ def solved(seed: int) -> Problem:
     settings = Training(architecture="cnn", epochs=10, batch_size=32, learning_rate=0.003, seed=seed)
     model, _ = train_classifier(images, one_hot(labels, 4), settings, validation=(test_images, one_hot(test_labels, 4)))
     return Problem(model, test_images, test_labels)
+
+
+@pytest.fixture
+def gtsrb() -> Path:
+    """The folder of the official archives."""
+    folder = Path(__file__).parents[2] / "shared/data/gtsrb"
+    if not folder.is_dir():
+        pytest.skip("the real archives are not here")
+    return folder

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from robust_distillation.defences.detectors.mse import ReconstructionError as ReconstructionError
     from robust_distillation.errors import InputError as InputError
     from robust_distillation.errors import UnreliableWarning as UnreliableWarning
+    from robust_distillation.pretrained import load_pretrained as load_pretrained
     from robust_distillation.records import Classes as Classes
     from robust_distillation.threats.evasion import ATTACKS as ATTACKS
     from robust_distillation.threats.evasion.acceleration import accelerated as accelerated
@@ -87,6 +88,7 @@ _MODULES = {
     "Defence": "defences.defence",
     "ReconstructionError": "defences.detectors.mse",
     "InputError": "errors",
+    "load_pretrained": "pretrained",
     "Classes": "records",
     "accelerated": "threats.evasion.acceleration",
     "APGD": "threats.evasion.apgd",

@@ -12,7 +12,7 @@ from robust_distillation.dataset.cli import dataset
 from robust_distillation.dataset.sources import SOURCES
 from robust_distillation.errors import InputError
 from robust_distillation.stages import STAGES
-from robust_distillation.tracking.cli import history, promote, rollback
+from robust_distillation.tracking.cli import history, promote, register_pretrained, rollback
 
 
 class OneLineErrors(click.Group):
@@ -121,7 +121,7 @@ def preset(name: str) -> None:
     click.echo(" ".join(f"-S {key}={value}" for key, value in changes.items()))
 
 
-for command in (dataset, promote, rollback, history):
+for command in (dataset, promote, rollback, history, register_pretrained):
     main.add_command(command)
 
 

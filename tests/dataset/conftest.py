@@ -52,11 +52,3 @@ def make_raw(tmp_path):
         return Raw(tmp_path / "raw", classes, tracks, frames, test)
 
     return make
-
-
-@pytest.fixture
-def gtsrb():
-    folder = Path(__file__).parents[3] / "shared/data/gtsrb"
-    if not folder.is_dir():
-        pytest.skip("the real archives are not here")
-    return folder

@@ -13,7 +13,7 @@ from robust_distillation.stages import draw
 def drawn(tmp_path, monkeypatch):
     """Run the stage, and return what it drew."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(draw.mlflow, "log_metric", lambda *_: None)
+    monkeypatch.setattr(draw, "report_metrics", lambda *_: None)
     write_json(CLASSES, {"ids": [3, 14], "names": ["one", "other"], "mirror": [-1, -1]})
 
     def run(tracks: int) -> ImageSet:

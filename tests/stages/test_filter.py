@@ -63,7 +63,8 @@ def test_the_training_set_and_what_is_deployed_may_have_detectors_of_their_own(
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     monkeypatch.setattr(stage, "report_metrics", lambda *_: None)
     params = load_params(ROOT / "params.yaml")
-    params = replace(params, filter=replace(params.filter, inference_detector=asked))
+    asked_for = replace(params.filter, inference_detector=asked, reform="reconstruct")
+    params = replace(params, filter=asked_for)
     count = len(problem.images)
     images = ImageSet(
         features=np.rint(255 * problem.images).astype(np.uint8),

@@ -1,6 +1,6 @@
 """Small, readable image classifiers by name. Each returns logits and holds no custom layer, so it loads anywhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -75,21 +75,28 @@ def resnet(shape: Shape, n_classes: int) -> keras.Model:
 def srn(shape: Shape, n_classes: int) -> keras.Model:
     """Standardised residual network: made to be trained adversarially on signs of any light.
 
-    Each image is standardised inside the network, so that brightness and contrast count for nothing. Four residual
-    blocks with SiLU, which adversarial training likes better than ReLU (Xie et al. 2020), and all pixels of the last
-    map in the logits, for a sign's parts have their places. At 32x32 it has 0.8 million parameters.
+    Each image is standardised inside the network, so that brightness and contrast count for nothing, and halved by the
+    first convolution. Three pre-activation residual blocks of 48, 96 and 192 channels follow, with SiLU, which
+    adversarial training likes better than ReLU (Xie et al. 2020). It has 0.7 million parameters.
     """
+    return _standardised(shape, n_classes, (48, 96, 192), "srn")
+
+
+def srn_small(shape: Shape, n_classes: int) -> keras.Model:
+    """The network `srn` with 32, 64 and 160 channels: 0.4 million parameters, and twice as fast."""
+    return _standardised(shape, n_classes, (32, 64, 160), "srn_small")
+
+
+def _standardised(shape: Shape, n_classes: int, widths: Sequence[int], name: str) -> keras.Model:
     image = keras.Input(shape)
     x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1e-2)(image)
-    x = layers.Conv2D(32, 3, padding="same", use_bias=False)(x)
-    for channels, stride in ((32, 2), (64, 1), (64, 2), (128, 2)):
-        x = _block(x, channels, stride)
+    x = layers.Conv2D(widths[0], 4, strides=2, padding="same", use_bias=False)(x)
+    for number, channels in enumerate(widths):
+        x = _block(x, channels, stride=2 if number else 1)
     x = layers.Activation("silu")(layers.BatchNormalization(momentum=0.9)(x))
-    x = layers.Flatten()(x)
-    x = layers.Dropout(0.3)(x)
-    x = layers.Dense(192, activation="silu")(x)
-    x = layers.Dropout(0.3)(x)
-    return keras.Model(image, layers.Dense(n_classes)(x), name="srn")
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(0.2)(x)
+    return keras.Model(image, layers.Dense(n_classes)(x), name=name)
 
 
 def _block(x: Any, channels: int, stride: int) -> Any:

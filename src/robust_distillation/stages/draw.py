@@ -1,12 +1,11 @@
 """draw: further images of the same classes, the defender's own, to train on beside the training set."""
 
-import mlflow
-
 from robust_distillation.dataset.synthetic.further import draw_further
 from robust_distillation.files import read_record
 from robust_distillation.params import Params
 from robust_distillation.paths import CLASSES, FURTHER
 from robust_distillation.records import Classes
+from robust_distillation.stages.results import report_metrics
 
 
 def main(params: Params) -> None:
@@ -22,4 +21,4 @@ def main(params: Params) -> None:
         seed=asked.seed,
     )
     further.save(FURTHER)
-    mlflow.log_metric("further_images", len(further))
+    report_metrics("draw", {"images": len(further)})

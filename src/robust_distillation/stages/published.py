@@ -5,9 +5,10 @@ from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors.detector import load_detector
 from robust_distillation.defences.reform import reform_set
 from robust_distillation.params import Params
-from robust_distillation.paths import AUTOENCODER, DETECTOR, PUBLISHED, SURVIVORS
+from robust_distillation.paths import AUTOENCODER, DETECTOR, PUBLISHED, SURVIVORS, TEST
 from robust_distillation.stages.checkpoints import checkpoint
-from robust_distillation.stages.training import train_student, train_teacher
+from robust_distillation.stages.results import report_metrics
+from robust_distillation.stages.training import answering, train_student, train_teacher
 
 
 def main(params: Params) -> None:
@@ -29,3 +30,4 @@ def main(params: Params) -> None:
             checkpoint=second,
         )
         defence.save(PUBLISHED)
+    report_metrics("published", answering(defence, ImageSet.load(TEST)))

@@ -21,7 +21,7 @@ from robust_distillation.paths import (
 )
 from robust_distillation.stages.checkpoints import checkpoint
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
-from robust_distillation.stages.training import train_student
+from robust_distillation.stages.training import answering, train_student
 
 
 def main(params: Params) -> None:
@@ -43,9 +43,6 @@ def main(params: Params) -> None:
             checkpoint=path,
         )
         defence.save(DEFENCE)
-    answers = defence.answer(test.images)
-    answered = ~answers.refused_by("abstention")
-    correct = answers.best == test.labels
 
     poisoned, n_classes = ImageSet.load(POISONED), len(defence.classes.ids)
     undefended, _ = train_classifier(
@@ -59,14 +56,5 @@ def main(params: Params) -> None:
 
     report_curve("student", history)
     report_figure("student_curves", learning_curves(history, f"student, T = {defence.temperature:g}"))
-    report_metrics(
-        "student",
-        {
-            "accuracy": float(correct.mean()),
-            "coverage": float(answered.mean()),
-            "accuracy_when_answering": float(correct[answered].mean()) if answered.any() else None,
-            "abstention_threshold": answers.thresholds["abstention"],
-            "undefended_accuracy": evaluate(undefended, test.images, test.labels)["accuracy"],
-            "parameters": defence.student.count_params(),
-        },
-    )
+    alone = evaluate(undefended, test.images, test.labels)["accuracy"]
+    report_metrics("student", answering(defence, test) | {"undefended_accuracy": alone})

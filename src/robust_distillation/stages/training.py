@@ -70,6 +70,19 @@ def train_student(
     )
 
 
+def answering(defence: Defence, test: ImageSet) -> dict[str, float | None]:
+    """Return the student's accuracy, the share of images that it answers, and its accuracy on these."""
+    answers = defence.answer(test.images)
+    answered, correct = ~answers.refused_by("abstention"), answers.best == test.labels
+    return {
+        "accuracy": float(correct.mean()),
+        "coverage": float(answered.mean()),
+        "accuracy_when_answering": float(correct[answered].mean()) if answered.any() else None,
+        "abstention_threshold": answers.thresholds["abstention"],
+        "parameters": defence.student.count_params(),
+    }
+
+
 def _with_further(train: ImageSet, settings: Training, autoencoder: keras.Model, how: How) -> tuple[Array, Array]:
     """Return images and labels, with further ones, reformed, behind them where a share of these is asked."""
     if not settings.further_share:

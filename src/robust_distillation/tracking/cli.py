@@ -76,6 +76,20 @@ def history() -> None:
     Console(width=WIDTH, markup=False, emoji=False, highlight=False).print(table)
 
 
+@click.command("register-pretrained")
+@click.argument("name", default="gtsrb-student")
+def register_pretrained(name: str) -> None:
+    """Put a pretrained defence into the registry, ready to be served: NAME, by default gtsrb-student."""
+    from robust_distillation.tracking import registry
+
+    version, is_new = registry.register_pretrained(name)
+    click.echo(f"{name} version {version} {'is registered' if is_new else 'was registered before'}")
+    click.echo(
+        f"serve it: MLFLOW_TRACKING_URI=sqlite:///mlruns/mlflow.db mlflow models serve -m models:/{name}/{version} "
+        "--env-manager local --port 5001"
+    )
+
+
 def _describe(name: str, move: "Move") -> str:
     former = f"instead of version {move.from_version}" if move.from_version else "the first"
     return f"{name} version {move.to_version} is in staging, {former}: models:/{name}@staging"

@@ -10,14 +10,16 @@ from robust_distillation.errors import InputError
 from robust_distillation.files import read_record
 from robust_distillation.params import Params
 from robust_distillation.paths import DEFENCE, REGISTERED, TEST
+from robust_distillation.pretrained import CARD, pretrained_folder
 from robust_distillation.quiet import stderr_held_back
 from robust_distillation.records import Registered
 from robust_distillation.tracking import store
-from robust_distillation.tracking.runs import commit_tags, outcome_digest, stage_run
+from robust_distillation.tracking.runs import commit_tags, digest, outcome_digest, stage_run
 from robust_distillation.tracking.summary import headline_table, log_dataset, log_summary, read_metrics
 
 STAGE = "register"
 PIPELINE_TAG = "pipeline"
+PRETRAINED_TAG = "pretrained"
 EXAMPLES = 2
 SERVING = Path(__file__).with_name("serving.py")
 REQUIREMENTS = ("keras", "mlflow", "numpy", "pandas", "pydantic", "pyyaml", "tensorflow", "tqdm")
@@ -89,6 +91,46 @@ def version_here(params: Params) -> tuple[int, bool]:
             return int(max(found, key=lambda item: (item.run_id == here.run_id, int(item.version))).version), False
         with stage_run(STAGE, params):
             return int(register(params).version), True
+
+
+def register_pretrained(name: str) -> tuple[int, bool]:
+    """Register a defence that comes with the package under its own name, with its card; the same one only once.
+
+    Returns:
+        The version, and whether it was registered now.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    folder = pretrained_folder(name)
+    found_by = digest(folder)
+    with store.connected() as client:
+        import mlflow
+
+        from robust_distillation.dataset.synthetic.further import draw_further
+        from robust_distillation.defences.defence import Defence
+
+        known = client.search_model_versions(f"name = '{name}' and tag.{PRETRAINED_TAG} = '{found_by}'")
+        if known:
+            return int(known[0].version), False
+        defence = Defence.load(folder)
+        example = draw_further(
+            defence.classes.ids[:1],
+            tracks_per_class=1,
+            frames_per_track=EXAMPLES,
+            image_size=defence.student.input_shape[1],
+            colour="rgb",
+            crop_to_roi=True,
+            seed=0,
+            jobs=1,
+        )
+        mlflow.set_experiment(experiment_id=store.experiment(client, name))
+        with mlflow.start_run(run_name=name, tags=commit_tags()):
+            mlflow.log_artifact(str(folder / CARD))
+            number = log_defence(name, folder, example=example.features)
+        client.update_model_version(name, number, (folder / CARD).read_text())
+        client.set_model_version_tag(name, number, PRETRAINED_TAG, found_by)
+        return int(number), True
 
 
 def read_registered(path: Path = REGISTERED) -> Registered:
