@@ -54,16 +54,17 @@ def run(problem, tmp_path, monkeypatch):
     save_model(problem.model, TEACHER)
 
     def run_stage(measure):
-        augmentation = replace(PARAMS.student.augmentation, mirror=0.5)
+        plain = PARAMS.published.student
+        augmentation = replace(plain.augmentation, mirror=0.5)
         student = replace(
-            PARAMS.student, labels="outlier", epochs=15, batch_size=16, class_balance=True, augmentation=augmentation
+            plain, labels="outlier", epochs=15, batch_size=16, class_balance=True, augmentation=augmentation
         )
         stage.main(
             replace(
                 PARAMS,
                 student=student,
                 abstention=replace(PARAMS.abstention, measure=measure, passes=3),
-                filter=replace(PARAMS.filter, inference_detector="none"),
+                filter=replace(PARAMS.filter, inference_detector="none", reform="reconstruct"),
             )
         )
         return Defence.load(DEFENCE), reported
