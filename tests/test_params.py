@@ -238,7 +238,11 @@ def test_an_epsilon_is_written_as_people_do(epsilon, text):
             0.5,
             "student.further_share is 0.5, but draw.tracks_per_class 0 draws none",
         ),
-        ("student.self_distillation", 0.5, "student: self_distillation 0.5 needs the moving average; set average"),
+        (
+            "published.student.self_distillation",
+            0.5,
+            "student: self_distillation 0.5 needs the moving average; set average",
+        ),
         ("probe.further_share", 0.5, "probe.further_share: further images are for teacher and student"),
         ("student.further_share", 1.0, "student.further_share: Input should be less than 1"),
         ("student.further_share", -0.1, "student.further_share: Input should be greater than or equal to 0"),
