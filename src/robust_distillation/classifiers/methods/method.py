@@ -77,10 +77,12 @@ def climb(
 ) -> tf.Tensor:
     """Return images in the ball around their centres and in [0, 1] for which a loss of what `answer` gives is large."""
     size = 2.5 * epsilon / steps
-    images = start
-    for _ in range(steps):
-        images = within(images + size * ascend(loss, answer, images), centres, epsilon)
-    return images
+
+    def step(images: tf.Tensor) -> tuple[tf.Tensor]:
+        return (within(images + size * ascend(loss, answer, images), centres, epsilon),)
+
+    climbed: tf.Tensor = tf.while_loop(lambda _: True, step, (start,), maximum_iterations=steps)[0]
+    return climbed
 
 
 def divergence(targets: tf.Tensor, logits: tf.Tensor, temperature: float) -> tf.Tensor:
