@@ -1,14 +1,11 @@
 """Traffic signs that are drawn here, in the official archives' layout."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robust_distillation.dataset import archives
-from robust_distillation.dataset.signs import SIGNS, resolve_classes, sign_name
-from robust_distillation.dataset.sources.gtsrb import check
-from robust_distillation.dataset.sources.source import Source
-from robust_distillation.dataset.splitting import split_training
-from robust_distillation.dataset.synthetic.mirroring import mirrored_signs
+from robust_distillation.dataset.signs import SIGNS, resolve_classes
+from robust_distillation.dataset.sources import gtsrb
 
 if TYPE_CHECKING:
     from robust_distillation.dataset.settings import Classes, Data
@@ -29,12 +26,4 @@ def fetch(folder: Path, data: "Data", classes: "Classes") -> None:
     )
 
 
-SOURCE = Source(
-    check=check,
-    fetch=fetch,
-    reader=archives,
-    name=sign_name,
-    split=split_training,
-    mirrored=mirrored_signs,
-    signs=True,
-)
+SOURCE = replace(gtsrb.SOURCE, fetch=fetch)
