@@ -20,6 +20,7 @@ from robust_distillation.records import Classes
 from robust_distillation.tracking import store
 
 ROOT = Path(__file__).parents[2]
+GATE = {"min_clean_accuracy": 0.7, "min_coverage": 0.8, "min_robust_accuracy": 0.2, "robust_epsilon": 0.01}
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +50,8 @@ def enter(empty_store):
         patch.chdir(folder)
         (folder / "mlruns").mkdir()
         copyfile(empty_store, folder / "mlruns/mlflow.db")
-        copyfile(ROOT / "params.yaml", folder / "params.yaml")
+        params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"promotion": GATE}
+        (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
     return enter_folder
 
