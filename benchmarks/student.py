@@ -155,14 +155,15 @@ def judge(name: str, data: Data, steps: int) -> dict[str, Any]:
 def around(network: "keras.Model", row: Row, own: ImageSet, data: Data) -> "Defence":
     """Return a network with the abstention that a row asks for."""
     from robust_distillation.defences import settings
-    from robust_distillation.defences.abstention import class_distributions, fit_abstention
+    from robust_distillation.defences.abstention import fit_abstention
     from robust_distillation.defences.defence import Defence
     from robust_distillation.defences.distillation import without_outlier
 
     deployed = without_outlier(network) if row.measure == "outlier" else network
     asked = settings.Abstention(measure=row.measure, temperature=row.temperature, passes=30, coverage=COVERAGE, seed=1)
-    means = class_distributions(deployed, own.images, own.labels, row.temperature)
-    abstention = fit_abstention(network, asked, means, data.validate.images)
+    abstention = fit_abstention(
+        network, deployed, asked, training=(own.images, own.labels), validation=data.validate.images
+    )
     return Defence(student=deployed, classes=data.classes, temperature=row.temperature, abstention=abstention)
 
 

@@ -57,7 +57,7 @@ BRIGHT = brightness(0.9)
 
 @pytest.mark.parametrize(("asked", "deployed"), [("same", "mse"), (f"{__name__}:BRIGHT", f"{__name__}:BRIGHT")])
 def test_the_training_set_and_what_is_deployed_may_have_detectors_of_their_own(
-    problem, tmp_path, monkeypatch, asked, deployed
+    problem, problem_set, tmp_path, monkeypatch, asked, deployed
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
@@ -65,17 +65,8 @@ def test_the_training_set_and_what_is_deployed_may_have_detectors_of_their_own(
     params = load_params(ROOT / "params.yaml")
     asked_for = replace(params.filter, inference_detector=asked, reform="reconstruct")
     params = replace(params, filter=asked_for)
-    count = len(problem.images)
-    images = ImageSet(
-        features=np.rint(255 * problem.images).astype(np.uint8),
-        labels=problem.labels,
-        ids=np.array([str(number) for number in range(count)]),
-        tracks=np.arange(count),
-        sizes=np.full((count, 2), 12),
-        coords=np.tile([0, 0, 12, 12], (count, 1)),
-    )
     for path in (POISONED, TRUSTED):
-        images.save(path)
+        problem_set.save(path)
     write_json(CLASSES, {"ids": [0, 1, 2, 3], "names": list("abcd")})
     image = keras.Input(problem.images.shape[1:])
     save_model(keras.Model(image, keras.layers.Rescaling(0.9)(image)), AUTOENCODER)
@@ -85,5 +76,5 @@ def test_the_training_set_and_what_is_deployed_may_have_detectors_of_their_own(
     assert read_json(INFERENCE_DETECTOR / "detector.json")["name"] == deployed
     raw, reformed = ImageSet.load(SURVIVORS), ImageSet.load(FILTERED)
     np.testing.assert_array_equal(raw.ids, reformed.ids)
-    np.testing.assert_array_equal(raw.features, images.features[np.isin(images.ids, raw.ids)])
+    np.testing.assert_array_equal(raw.features, problem_set.features[np.isin(problem_set.ids, raw.ids)])
     np.testing.assert_allclose(reformed.features, 0.9 * raw.features, atol=0.51)

@@ -8,7 +8,6 @@ import pytest
 
 from robust_distillation.classifiers.storage import load_model, save_model
 from robust_distillation.classifiers.training import predict_logits
-from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.defence import Defence
 from robust_distillation.files import write_json
 from robust_distillation.params import load_params
@@ -29,7 +28,7 @@ PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 
 
 @pytest.fixture
-def run(problem, tmp_path, monkeypatch):
+def run(problem, problem_set, tmp_path, monkeypatch):
     """Run the stage with outlier labels, the problem's model as teacher; return the defence and what was reported."""
     monkeypatch.chdir(tmp_path)
     reported = {}
@@ -37,17 +36,8 @@ def run(problem, tmp_path, monkeypatch):
     for name in ("report_curve", "report_figure"):
         monkeypatch.setattr(stage, name, lambda *_: None)
     monkeypatch.setattr(stage, "checkpoint", lambda *_: nullcontext(None))
-    count = len(problem.images)
-    images = ImageSet(
-        features=np.rint(255 * problem.images).astype(np.uint8),
-        labels=problem.labels,
-        ids=np.array([str(number) for number in range(count)]),
-        tracks=np.arange(count),
-        sizes=np.full((count, 2), 12),
-        coords=np.tile([0, 0, 12, 12], (count, 1)),
-    )
     for path in (FILTERED, POISONED, TEST, VALIDATE):
-        images.save(path)
+        problem_set.save(path)
     write_json(CLASSES, {"ids": [0, 1, 2, 3], "names": list("abcd"), "mirror": [1, 0, 3, 2]})
     image = keras.Input(problem.images.shape[1:])
     save_model(keras.Model(image, keras.layers.Rescaling(1.0)(image)), AUTOENCODER)

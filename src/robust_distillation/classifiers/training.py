@@ -174,15 +174,15 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
             targets += share * (self._softened(self.kept, images) - targets)
         batch = Batch(images, targets, rows, progress, seed, labels, self.teach)
         weights = self.model.trainable_variables
+        moved = []
         if self.settings.weight_perturbation:
-            moved = _ascent(self._gradients(batch)[0], weights, self.settings.weight_perturbation)
-            for weight, move in zip(weights, moved, strict=True):
-                weight.assign_add(move)
-            gradients, losses, logits = self._gradients(batch)
-            for weight, move in zip(weights, moved, strict=True):
-                weight.assign_sub(move)
-        else:
-            gradients, losses, logits = self._gradients(batch)
+            moves = _ascent(self._gradients(batch)[0], weights, self.settings.weight_perturbation)
+            moved = list(zip(weights, moves, strict=True))
+        for weight, move in moved:
+            weight.assign_add(move)
+        gradients, losses, logits = self._gradients(batch)
+        for weight, move in moved:
+            weight.assign_sub(move)
         self.optimizer.apply(gradients, weights)
         if self.settings.average:
             self._average(step)

@@ -110,16 +110,31 @@ def class_distributions(student: keras.Model, images: Array, labels: Array, temp
     return np.stack([probabilities[labels == label].mean(axis=0) for label in range(n_classes)])
 
 
-def fit_abstention(network: keras.Model, asked: settings.Abstention, means: Array, validation: Array) -> Abstention:
-    """Return the abstention of a network that answers the share of validation images which is asked.
+def fit_abstention(
+    network: keras.Model,
+    student: keras.Model,
+    asked: settings.Abstention,
+    *,
+    training: tuple[Array, Array],
+    validation: Array,
+) -> Abstention:
+    """Return the abstention of a student that answers the share of validation images which is asked.
 
     Args:
-        network: that is asked; see `Abstention`.
+        network: as it was trained, with an outlier class if it learned one; the measure `outlier` asks it.
+        student: what is deployed of it.
         asked: measure, passes, temperature, coverage and seed.
-        means: the class distributions, (K, K).
-        validation: images as the network sees them, float32 (N, H, W, C) in [0, 1].
+        training: images, float32 (N, H, W, C) in [0, 1], and their labels (N,), for the class distributions.
+        validation: images as the student sees them.
     """
-    unsure = Abstention(network, asked.measure, asked.passes, asked.seed, means.tolist(), temperature=asked.temperature)
+    unsure = Abstention(
+        network if asked.measure == "outlier" else student,
+        asked.measure,
+        asked.passes,
+        asked.seed,
+        class_distributions(student, *training, asked.temperature).tolist(),
+        temperature=asked.temperature,
+    )
     return replace(unsure, threshold=infer_threshold(unsure.uncertainty(validation), asked.coverage))
 
 

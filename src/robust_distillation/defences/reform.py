@@ -1,7 +1,6 @@
 """Reform: replace images by their reconstructions (Meng and Chen 2017, MagNet), in training and at inference alike."""
 
 from dataclasses import replace
-from typing import Literal
 
 import keras
 import numpy as np
@@ -9,16 +8,15 @@ import numpy as np
 from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct
+from robust_distillation.defences.settings import Reform
 
-How = Literal["reconstruct", "none"]
 
-
-def reform(autoencoder: keras.Model, images: Array, how: How) -> Array:
+def reform(autoencoder: keras.Model, images: Array, how: Reform) -> Array:
     """Return what the classifier sees of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
     return reconstruct(autoencoder, images) if how == "reconstruct" else images
 
 
-def reform_set(autoencoder: keras.Model, images: ImageSet, how: How) -> ImageSet:
+def reform_set(autoencoder: keras.Model, images: ImageSet, how: Reform) -> ImageSet:
     """Return a set as the classifier is trained on it, rounded to grey levels."""
     return replace(images, features=np.rint(255 * reform(autoencoder, images.images, how)).astype(np.uint8))
 

@@ -7,11 +7,11 @@ import keras
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import History
 from robust_distillation.defences import settings
-from robust_distillation.defences.abstention import class_distributions, fit_abstention
+from robust_distillation.defences.abstention import fit_abstention
 from robust_distillation.defences.defence import Defence
 from robust_distillation.defences.detectors.detector import Detector
 from robust_distillation.defences.distillation import distil, without_outlier
-from robust_distillation.defences.reform import How, reform
+from robust_distillation.defences.reform import reform
 from robust_distillation.records import Classes
 
 
@@ -26,7 +26,7 @@ def train_defence(
     validation: tuple[Array, Array],
     classes: Classes,
     autoencoder: keras.Model,
-    how: How,
+    how: settings.Reform,
     detector: Detector | None,
     own: int | None = None,
     checkpoint: Path | None = None,
@@ -75,10 +75,7 @@ def train_defence(
         autoencoder=autoencoder if how == "reconstruct" else None,
         detector=detector,
         abstention=fit_abstention(
-            network if abstaining.measure == "outlier" else deployed,
-            abstaining,
-            class_distributions(deployed, images[:own], labels[:own], abstaining.temperature),
-            seen,
+            network, deployed, abstaining, training=(images[:own], labels[:own]), validation=seen
         ),
     )
     return defence, history

@@ -11,8 +11,8 @@ from robust_distillation.classifiers.training import History, one_hot, train_cla
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.defence import Defence
 from robust_distillation.defences.detectors.detector import Detector
-from robust_distillation.defences.reform import How, reform
-from robust_distillation.defences.settings import Abstention, Student, Teacher
+from robust_distillation.defences.reform import reform
+from robust_distillation.defences.settings import Abstention, Reform, Student, Teacher
 from robust_distillation.defences.training import train_defence
 from robust_distillation.files import read_record
 from robust_distillation.paths import CLASSES, FURTHER, VALIDATE
@@ -20,7 +20,7 @@ from robust_distillation.records import Classes
 
 
 def train_teacher(
-    settings: Teacher, train: ImageSet, autoencoder: keras.Model, how: How, checkpoint: Path
+    settings: Teacher, train: ImageSet, autoencoder: keras.Model, how: Reform, checkpoint: Path
 ) -> tuple[keras.Model, History]:
     """Train a teacher on a reformed set."""
     classes, validate = read_record(CLASSES, Classes), ImageSet.load(VALIDATE)
@@ -42,7 +42,7 @@ def train_student(
     teacher: keras.Model,
     train: ImageSet,
     autoencoder: keras.Model,
-    how: How,
+    how: Reform,
     detector: Detector | None,
     *,
     student: Student,
@@ -83,7 +83,7 @@ def answering(defence: Defence, test: ImageSet) -> dict[str, float | None]:
     }
 
 
-def _with_further(train: ImageSet, settings: Training, autoencoder: keras.Model, how: How) -> tuple[Array, Array]:
+def _with_further(train: ImageSet, settings: Training, autoencoder: keras.Model, how: Reform) -> tuple[Array, Array]:
     """Return images and labels, with further ones, reformed, behind them where a share of these is asked."""
     if not settings.further_share:
         return train.images, train.labels
