@@ -108,8 +108,10 @@ def trained(
     return load_model(model), read_json(noted)
 
 
-def on_labels(name: str, settings: Training, own: ImageSet, data: Data) -> tuple["keras.Model", dict[str, Any]]:
-    """Return a model that learned the true classes, see `trained`."""
+def on_labels(
+    name: str, settings: Training, own: ImageSet, data: Data, temperature: float = 1.0
+) -> tuple["keras.Model", dict[str, Any]]:
+    """Return a model that learned the true classes at a temperature, see `trained`."""
     from robust_distillation.classifiers.training import one_hot, train_classifier
 
     used = joined(own, data.further) if settings.further_share else own
@@ -121,6 +123,7 @@ def on_labels(name: str, settings: Training, own: ImageSet, data: Data) -> tuple
             used.images,
             one_hot(used.labels, n_classes),
             settings,
+            temperature=temperature,
             validation=(data.validate.images, one_hot(data.validate.labels, n_classes)),
             own=len(own),
             becomes=data.classes.mirror,
@@ -178,7 +181,8 @@ def defend(name: str, row: Row, data: Data) -> tuple["Defence", float]:
         network, noted = on_labels(name, student, own, data)
         minutes = noted["minutes"]
     else:
-        teacher, of_teacher = on_labels("teacher", for_steps(row.teacher, row.teacher_steps, len(own)), own, data)
+        taught = for_steps(row.teacher, row.teacher_steps, len(own))
+        teacher, of_teacher = on_labels(f"teacher at {row.temperature:g}", taught, own, data, row.temperature)
         used = joined(own, data.further) if student.further_share else own
         network, noted = trained(
             name,
