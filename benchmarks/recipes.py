@@ -26,6 +26,7 @@ BASE = Training(
     average=0.999,
     label_smoothing=0.05,
     augmentation=MILD,
+    precision="bfloat16",
     seed=16,
 )
 MIXED = {"further_share": 0.5}

@@ -1,6 +1,7 @@
 """Training a classifier at a softmax temperature, the same way for attacker and defender."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ def seed_everything(seed: int) -> None:
     """Seed Keras, TensorFlow, NumPy and Python, and make TensorFlow's operations deterministic."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def computed_in(precision: str) -> Iterator[None]:
+    """Let graphs that are built within compute convolutions and matrix products in `float32` or `bfloat16`."""
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": precision == "bfloat16"})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})
 
 
 def train_classifier(
@@ -89,20 +100,21 @@ def train_classifier(
     trainer.optimizer.build(model.trainable_variables)
     done = 0 if resumable is None else resumable.restore(trainer, settings.epochs)
     epoch = tf.Variable(done, dtype=tf.int64, trainable=False)
-    history = trainer.fit(
-        batches_of_epoch((images, smoothed, labels), orders, settings.batch_size, epoch),
-        epochs=settings.epochs,
-        initial_epoch=done,
-        validation_data=whole_batches(validation),
-        shuffle=False,  # the batches come shuffled
-        verbose=0,
-        callbacks=[
-            keras.callbacks.LambdaCallback(on_epoch_begin=lambda number, _: epoch.assign(number)),
-            *watching,
-            *([] if resumable is None else [resumable]),
-            TqdmCallback(verbose=0, desc=f"training {model.name}", tqdm_class=Bar),
-        ],
-    ).history
+    with computed_in(settings.precision):
+        history = trainer.fit(
+            batches_of_epoch((images, smoothed, labels), orders, settings.batch_size, epoch),
+            epochs=settings.epochs,
+            initial_epoch=done,
+            validation_data=whole_batches(validation),
+            shuffle=False,  # the batches come shuffled
+            verbose=0,
+            callbacks=[
+                keras.callbacks.LambdaCallback(on_epoch_begin=lambda number, _: epoch.assign(number)),
+                *watching,
+                *([] if resumable is None else [resumable]),
+                TqdmCallback(verbose=0, desc=f"training {model.name}", tqdm_class=Bar),
+            ],
+        ).history
     if resumable is not None:
         history = {name: [epoch[name] for epoch in resumable.history] for name in resumable.history[0]}
     return trainer.kept, history
