@@ -30,16 +30,17 @@ BASE = Training(
     seed=16,
 )
 MIXED = {"further_share": 0.5}
+DECAYED = MIXED | {"weight_decay": 5e-3}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "srn": {},
     "srn_small": {"architecture": "srn_small"},
     "srn, noise 1": {"adversary": Adversary(noise=1.0)},
     "srn, synthetic 0.5": MIXED,
     "srn, synthetic 0.7": {"further_share": 0.7},
-    "srn, synthetic 0.5, weight decay 0.005": MIXED | {"weight_decay": 5e-3},
-    "srn, synthetic 0.5, self-distillation 0.5": MIXED | {"self_distillation": 0.5},
-    "srn, synthetic 0.5, weight perturbation": MIXED | {"weight_perturbation": 0.005},
-    "srn, synthetic 0.5, fgsm_ep": MIXED | {"method": "fgsm_ep"},
+    "srn, synthetic 0.5, weight decay 0.005": DECAYED,
+    "srn, synthetic 0.5, weight decay 0.005, fgsm_ep": DECAYED | {"method": "fgsm_ep"},
+    "srn, synthetic 0.5, weight decay 0.005, self-distillation 0.5": DECAYED | {"self_distillation": 0.5},
+    "srn, synthetic 0.5, weight decay 0.005, weight perturbation": DECAYED | {"weight_perturbation": 0.005},
 }
 
 

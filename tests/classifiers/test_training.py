@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +19,8 @@ from robust_distillation.classifiers.training import (
     train_classifier,
 )
 from robust_distillation.errors import InputError
+
+CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -144,3 +149,17 @@ def test_self_distillation_softens_the_targets_towards_the_end(problem):
     (first, last), (same, softer) = confidence(0.0), confidence(0.9)
     assert same == pytest.approx(first, rel=0.05)
     assert softer > last
+
+
+def test_bfloat16_is_for_the_training_alone_and_learns_as_well(problem):
+    settings = Training(architecture="lenet", epochs=20, batch_size=16, learning_rate=0.003, seed=1)
+    data = (problem.images, one_hot(problem.labels, 4))
+    (exact, _), (rounded, history) = (
+        train_classifier(*data, replace(settings, precision=precision), validation=data)
+        for precision in ("float32", "bfloat16")
+    )
+    assert not tf.config.optimizer.get_experimental_options()["auto_mixed_precision_onednn_bfloat16"]
+    assert history["val_accuracy"][-1] > 0.9
+    assert {weights.dtype.name for weights in rounded.get_weights()} == {"float32"}
+    differ = any((one != other).any() for one, other in zip(exact.get_weights(), rounded.get_weights(), strict=True))
+    assert differ == ("avx512_bf16" in CPU or "amx_bf16" in CPU)
