@@ -29,20 +29,27 @@ BASE = Training(
     precision="bfloat16",
     seed=16,
 )
-MIXED = {"further_share": 0.5}
-DECAYED = MIXED | {"weight_decay": 5e-3}
-CANDIDATES: dict[str, dict[str, Any]] = {
-    "srn": {},
-    "srn_small": {"architecture": "srn_small"},
-    "srn, noise 1": {"adversary": Adversary(noise=1.0)},
+MIXED = replace(BASE, further_share=0.5)
+DECAYED = replace(MIXED, weight_decay=5e-3)
+CHOSEN = DECAYED  # by results/gtsrb/choice.json
+CANDIDATES: dict[str, Training] = {
+    "srn": BASE,
+    "srn_small": replace(BASE, architecture="srn_small"),
+    "srn, noise 1": replace(BASE, adversary=Adversary(noise=1.0)),
     "srn, synthetic 0.5": MIXED,
-    "srn, synthetic 0.7": {"further_share": 0.7},
+    "srn, synthetic 0.7": replace(BASE, further_share=0.7),
     "srn, synthetic 0.5, weight decay 0.005": DECAYED,
-    "srn, synthetic 0.5, weight decay 0.005, fgsm_ep": DECAYED | {"method": "fgsm_ep"},
-    "srn, synthetic 0.5, weight decay 0.005, self-distillation 0.5": DECAYED | {"self_distillation": 0.5},
-    "srn, synthetic 0.5, weight decay 0.005, weight perturbation": DECAYED | {"weight_perturbation": 0.005},
+    "srn, synthetic 0.5, weight decay 0.005, fgsm_ep": replace(DECAYED, method="fgsm_ep"),
+    "srn, synthetic 0.5, weight decay 0.005, self-distillation 0.5": replace(DECAYED, self_distillation=0.5),
+    "srn, synthetic 0.5, weight decay 0.005, weight perturbation": replace(DECAYED, weight_perturbation=0.005),
+    "chosen, no synthetic signs": replace(CHOSEN, further_share=0.0),
+    "chosen, no augmentation": replace(CHOSEN, augmentation=Augmentation()),
+    "chosen, no averaging": replace(CHOSEN, average=0.0),
+    "chosen, no label smoothing": replace(CHOSEN, label_smoothing=0.0),
+    "chosen, no weight decay": replace(CHOSEN, weight_decay=0.0),
+    "chosen, no standardisation": replace(CHOSEN, architecture="variants:unstandardised"),
+    "chosen, ReLU": replace(CHOSEN, architecture="variants:relu"),
 }
-
 
 PLAIN = replace(BASE, method="standard")  # what meets no attack
 
@@ -67,6 +74,11 @@ class Row:
     temperature: float = 1.0
     measure: Literal["passes", "outlier"] = "passes"
 
+    def seeded(self, seed: int) -> "Row":
+        """Return the row with another seed of both trainings."""
+        teacher = None if self.teacher is None else replace(self.teacher, seed=seed + 1000)
+        return replace(self, student=replace(self.student, seed=seed), teacher=teacher)
+
 
 def for_steps(settings: Settings, steps: int, own: int) -> Settings:
     """Return settings with as many epochs as come nearest to a number of steps, on a training set of `own` images."""
@@ -84,4 +96,14 @@ ROWS: dict[str, Row] = {
     "distilled": Row(student(PLAIN), 6_000, PLAIN, 6_000, temperature=20.0),
     "distilled, extended": Row(student(PLAIN, labels="outlier"), 6_000, PLAIN, 6_000, measure="outlier"),
     "adversarial training": Row(student(BASE), BUDGET),
+    "ours": Row(student(CHOSEN), BUDGET),
+}
+
+SEEDS = (1, 2, 3)
+TENTH = BUDGET // 10
+HARD = replace(CHOSEN, label_smoothing=0.0)  # soft labels are smooth already
+RIVALS: dict[str, Row] = {  # all of the same time
+    "adversarial training": Row(student(CHOSEN), TENTH),
+    "distillation of an adversarially trained teacher": Row(student(HARD), TENTH // 2, CHOSEN, TENTH // 2),
+    "self-distillation": Row(student(CHOSEN, self_distillation=0.5), round(0.85 * TENTH)),
 }

@@ -2,12 +2,15 @@
 
 Usage:
     python benchmarks/student.py choose --archives FOLDER [--steps 3600] [NAME ...]
+    python benchmarks/student.py compare --archives FOLDER
     python benchmarks/student.py train --archives FOLDER [NAME ...]
     python benchmarks/student.py measure --archives FOLDER [NAME ...]
     python benchmarks/student.py ship --archives FOLDER NAME PRETRAINED
 
 `choose` trains candidates of benchmarks/recipes.py on the training tracks and judges them on validation and trusted
 ones, which no candidate has seen; the test set is not read. Rows of results/gtsrb/choice.json are written as they come.
+`compare` judges distillation and adversarial training of the same time in the same way, for
+results/gtsrb/distillation.json.
 `train` trains the rows of the table on training and trusted tracks, and `measure` attacks them on the official test
 set, for results/gtsrb/metrics.json. `ship` puts a row, or a candidate, among the pretrained defences of the package.
 What is there is not made again: a training that was killed goes on with its last epoch, an attack with its last hundred
@@ -17,14 +20,15 @@ images.
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 from pipeline import git
-from recipes import BASE, CANDIDATES, DRAWN, FURTHER, ROWS, Row, for_steps
+from recipes import CANDIDATES, DRAWN, FURTHER, RIVALS, ROWS, SEEDS, Row, for_steps
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.settings import Training
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
 
 BUILD = Path("build/student")
 PUBLISHED = Path("build/pipeline/gtsrb-full/models/published")
-CHOICE, METRICS = Path("results/gtsrb/choice.json"), Path("results/gtsrb/metrics.json")
+CHOICE, COMPARED, METRICS = (Path(f"results/gtsrb/{name}.json") for name in ("choice", "distillation", "metrics"))
 COMMAND = "python benchmarks/student.py {} --archives FOLDER"
 SETS = ("train", "validate", "trusted", "test")
 COVERAGE = 0.95
@@ -134,7 +138,7 @@ def on_labels(
 
 def candidate(name: str, data: Data, steps: int) -> tuple[Training, "keras.Model", dict[str, Any]]:
     """Return the settings of a candidate, the model, and what is noted of its training."""
-    settings = for_steps(replace(BASE, **CANDIDATES[name]), steps, len(data.train))
+    settings = for_steps(CANDIDATES[name], steps, len(data.train))
     return settings, *on_labels("candidate", settings, data.train, data)
 
 
@@ -170,38 +174,43 @@ def around(network: "keras.Model", row: Row, own: ImageSet, data: Data) -> "Defe
     return Defence(student=deployed, classes=data.classes, temperature=row.temperature, abstention=abstention)
 
 
-def defend(name: str, row: Row, data: Data) -> tuple["Defence", float]:
-    """Train the models of a row, and return the defence and the minutes that it took."""
-    from robust_distillation.classifiers.training import evaluate
+def fit(name: str, row: Row, own: ImageSet, data: Data) -> tuple["keras.Model", float]:
+    """Train the networks of a row on images of its own, and return the student and the minutes that all took."""
     from robust_distillation.defences.distillation import distil
 
-    own = joined(data.train, data.trusted)
     student = for_steps(row.student, row.steps, len(own))
     if row.teacher is None:
         network, noted = on_labels(name, student, own, data)
-        minutes = noted["minutes"]
-    else:
-        taught = for_steps(row.teacher, row.teacher_steps, len(own))
-        teacher, of_teacher = on_labels(f"teacher at {row.temperature:g}", taught, own, data, row.temperature)
-        used = joined(own, data.further) if student.further_share else own
-        network, noted = trained(
-            name,
+        return network, noted["minutes"]
+    taught = for_steps(row.teacher, row.teacher_steps, len(own))
+    teacher, of_teacher = on_labels(f"teacher at {row.temperature:g}", taught, own, data, row.temperature)
+    used = joined(own, data.further) if student.further_share else own
+    network, noted = trained(
+        name,
+        student,
+        lambda checkpoint: distil(
+            teacher,
+            used.images,
+            used.labels,
             student,
-            lambda checkpoint: distil(
-                teacher,
-                used.images,
-                used.labels,
-                student,
-                temperature=row.temperature,
-                passes=30,
-                seed=1,
-                validation=(data.validate.images, data.validate.labels),
-                own=len(own),
-                becomes=data.classes.mirror,
-                checkpoint=checkpoint,
-            ),
-        )
-        minutes = noted["minutes"] + of_teacher["minutes"]
+            temperature=row.temperature,
+            passes=30,
+            seed=1,
+            validation=(data.validate.images, data.validate.labels),
+            own=len(own),
+            becomes=data.classes.mirror,
+            checkpoint=checkpoint,
+        ),
+    )
+    return network, noted["minutes"] + of_teacher["minutes"]
+
+
+def defend(name: str, row: Row, data: Data) -> tuple["Defence", float]:
+    """Train the networks of a row of the table, and return the defence and the minutes that it took."""
+    from robust_distillation.classifiers.training import evaluate
+
+    own = joined(data.train, data.trusted)
+    network, minutes = fit(name, row, own, data)
     defence = around(network, row, own, data)
     right = evaluate(defence.student, data.validate.images, data.validate.labels)["accuracy"]
     click.echo(f"{name}: {right:.4f} on validation, {minutes:.0f} minutes")
@@ -307,6 +316,23 @@ def choose(names: tuple[str, ...], archives: Path, steps: int) -> None:
         if (name, steps) not in done:
             rows.append(judge(name, data, steps))
             write_json(CHOICE, {"rows": rows, "command": COMMAND.format("choose") + " [--steps N] [NAME ...]"})
+
+
+@main.command()
+@archives_option
+def compare(archives: Path) -> None:
+    """Judge distillation against adversarial training of the same time, with several seeds."""
+    data = load(archives)
+    unseen = joined(data.validate, data.trusted)
+    rows = read_json(COMPARED)["rows"] if COMPARED.exists() else []
+    done = {(row["name"], row["seed"]) for row in rows}
+    for seed, name in product(SEEDS, RIVALS):
+        if (name, seed) not in done:
+            network, minutes = fit(f"rival {seed}", RIVALS[name].seeded(seed), data.train, data)
+            figures = pgd_figures(network, unseen.images, unseen.labels)
+            row = {"name": name, "seed": seed, **figures, "train_minutes": minutes, "images": len(unseen)}
+            rows.append(row | {"commit": git("rev-parse", "HEAD")})
+            write_json(COMPARED, {"rows": rows, "command": COMMAND.format("compare")})
 
 
 @main.command()
