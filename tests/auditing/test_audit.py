@@ -118,7 +118,7 @@ def test_the_figures_are_json_and_a_table_and_pictures(report):
     console.print(report.table())
     printed = console.file.getvalue()
     assert all(name in printed for name in ("bare", "student", "defence", "harmed by an attack", "0.05"))
-    names = ("", "_classes", "_samples", "_distances", "_refusal")
+    names = ("", "_classes", "_contrast", "_samples", "_distances", "_refusal")
     assert set(report.figures()) == {f"robustness{name}" for name in names}
 
 
@@ -127,7 +127,7 @@ def test_an_audit_without_extras_has_what_it_measured(problem):
     rows = found.to_dict()
     assert "defence" not in rows
     assert rows["nearest"] == {}
-    assert set(found.figures()) == {"robustness", "robustness_classes", "robustness_samples"}
+    assert set(found.figures()) == {f"robustness{name}" for name in ("", "_classes", "_contrast", "_samples")}
     assert "transfer_beats_white_box" not in rows["flags"]
 
 

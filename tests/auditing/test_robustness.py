@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from robust_distillation.auditing.robustness import accuracy_after, attack_in_shards, interval, per_class
+from robust_distillation.auditing.robustness import (
+    accuracy_after,
+    attack_in_shards,
+    contrast_groups,
+    contrasts,
+    interval,
+    per_group,
+)
 from robust_distillation.threats.evasion.attack import Budget
 from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Ensemble, Verdicts, build
 from robust_distillation.threats.evasion.sign import FGSM, IFGSM
@@ -22,9 +29,23 @@ def test_interval_is_wilsons():
     assert interval(np.arange(10) < 8) == pytest.approx({"low": 0.4902, "high": 0.9433}, abs=1e-4)
 
 
-def test_per_class_shares():
+def test_shares_per_group():
     standing = np.array([True, False, True, True])
-    assert per_class(standing, np.array([4, 4, 7, 7])) == {4: 0.5, 7: 1.0}
+    assert per_group(standing, np.array([4, 4, 17, 17])) == {"4": 0.5, "17": 1.0}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_contrast_is_the_span_of_the_luminance_less_its_extremes(channels):
+    ramp = np.linspace(0, 100, 101, dtype=np.float32) / 255
+    images = np.stack([ramp, ramp / 10, np.full_like(ramp, 0.5)]).reshape(3, 101, 1, 1).repeat(channels, axis=3)
+    np.testing.assert_allclose(contrasts(images), [90, 9, 0], atol=1e-3)
+    assert contrast_groups(images).tolist() == [64, 0, 0]
+
+
+def test_colours_count_for_contrast_as_they_do_to_the_eye():
+    image = np.zeros((1, 10, 10, 3), np.float32)
+    image[:, 5:, :, 1] = 1
+    np.testing.assert_allclose(contrasts(image), 0.587 * 255, rtol=1e-6)
 
 
 def test_an_ensemble_names_what_broke_each_image_and_attacks_only_the_standing(problem):

@@ -145,20 +145,21 @@ def trade_off_curves(
     return figure
 
 
-def class_bars(shares: dict[str, dict[int, float]], title: str) -> Figure:
-    """Draw one bar per class and name.
+def group_bars(shares: dict[str, dict[str, float]], by: str, title: str) -> Figure:
+    """Draw one bar per group and name.
 
     Args:
-        shares: by name, then by class.
+        shares: by name, then by group.
+        by: what tells the groups apart.
         title: of the figure.
     """
-    classes = list(next(iter(shares.values())))
-    figure = Figure(figsize=(max(4.5, 0.32 * len(classes)), 3), layout="constrained")
+    groups = list(next(iter(shares.values())))
+    figure = Figure(figsize=(max(4.5, 0.32 * len(groups)), 3), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(shares)
     for number, (name, values) in enumerate(shares.items()):
-        axes.bar(np.arange(len(classes)) + number * width, [values[label] for label in classes], width, label=name)
-    axes.set_xticks(np.arange(len(classes)) + 0.4 - width / 2, labels=[str(label) for label in classes])
-    axes.set(xlabel="class", ylabel="accuracy", ylim=(0, 1.02), title=title)
+        axes.bar(np.arange(len(groups)) + number * width, [values[group] for group in groups], width, label=name)
+    axes.set_xticks(np.arange(len(groups)) + 0.4 - width / 2, labels=groups)
+    axes.set(xlabel=by, ylabel="accuracy", ylim=(0, 1.02), title=title)
     axes.legend()
     return figure

@@ -9,8 +9,8 @@ import numpy as np
 from robust_distillation.arrays import Array
 from robust_distillation.auditing.distances import summary
 from robust_distillation.auditing.figures import (
-    class_bars,
     distance_curves,
+    group_bars,
     image_rows,
     robustness_curves,
     trade_off_curves,
@@ -18,7 +18,7 @@ from robust_distillation.auditing.figures import (
 )
 from robust_distillation.auditing.flags import Flag
 from robust_distillation.auditing.refusal import TradeOff
-from robust_distillation.auditing.robustness import interval, per_class
+from robust_distillation.auditing.robustness import contrast_groups, interval, per_group
 from robust_distillation.auditing.table import accuracies
 from robust_distillation.settings import format_epsilon
 from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Verdicts
@@ -260,7 +260,7 @@ class Report:
         return rows
 
     def figures(self) -> "dict[str, Figure]":
-        """Draw worst cases by epsilon, accuracy by class, samples, and where they were measured distances and refusal.
+        """Draw worst cases, accuracy by class and contrast, samples, and where measured distances and refusal.
 
         Returns:
             matplotlib figures by name.
@@ -270,7 +270,8 @@ class Report:
         epsilons = [one.epsilon for one in self.main.attacked]
         drawn = {
             "robustness": robustness_curves({name: rows[name] for name in names}, epsilons, self.attacks, self.raised),
-            "robustness_classes": self._class_figure(),
+            "robustness_classes": self._group_figure("class", self.labels),
+            "robustness_contrast": self._group_figure("contrast, in grey levels from", contrast_groups(self.images)),
             "robustness_samples": self._sample_figure(),
         }
         if self.nearest:
@@ -280,13 +281,13 @@ class Report:
             drawn["robustness_refusal"] = trade_off_curves(_curves(self.defence))
         return drawn
 
-    def _class_figure(self) -> "Figure":
+    def _group_figure(self, by: str, groups: Array) -> "Figure":
         smallest = self.main.attacked[0]
         shares = {
-            "clean": per_class(self.main.right, self.labels),
-            format_epsilon(smallest.epsilon): per_class(smallest.standing, self.labels),
+            "clean": per_group(self.main.right, groups),
+            format_epsilon(smallest.epsilon): per_group(smallest.standing, groups),
         }
-        return class_bars(shares, f"{self.main.name.capitalize()} by class\n{worst_case(self.attacks)}")
+        return group_bars(shares, by, f"{self.main.name.capitalize()} by {by}\n{worst_case(self.attacks)}")
 
     def _sample_figure(self) -> "Figure":
         largest = self.main.attacked[-1]

@@ -10,6 +10,8 @@ from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, Ensemble
 from robust_distillation.threats.evasion.victim import Victim
 
 SHARD = 100
+LUMINANCE = 0.299, 0.587, 0.114
+CONTRASTS = 0, 16, 32, 48, 64, 96, 128  # grey levels
 
 
 def attack_in_shards(
@@ -82,6 +84,24 @@ def interval(standing: Array) -> dict[str, float]:
     return {"low": float(bounds.low), "high": float(bounds.high)}
 
 
-def per_class(standing: Array, labels: Array) -> dict[int, float]:
-    """Return the share of standing images (N,) of each class that occurs among the labels (N,)."""
-    return {int(label): float(standing[labels == label].mean()) for label in np.unique(labels)}
+def per_group(standing: Array, groups: Array) -> dict[str, float]:
+    """Return the share of standing images (N,) of each group that occurs among those that the images are of (N,)."""
+    return {str(group): float(standing[groups == group].mean()) for group in np.unique(groups)}
+
+
+def contrasts(images: Array) -> Array:
+    """Return the contrast of float32 images (N, H, W, C) in [0, 1], in grey levels of 255 (N,).
+
+    It is what the luminance (ITU-R BT.601) of the middle spans, from its 5th to its 95th percentile. A ball of radius
+    epsilon moves a pixel by up to two epsilons relative to its neighbour, and so erases an image of that contrast.
+    """
+    luminance = (images @ np.array(LUMINANCE, np.float32) if images.shape[-1] == 3 else images).reshape(len(images), -1)
+    low, high = np.percentile(luminance, (5, 95), axis=1)
+    spans: Array = 255 * (high - low)
+    return spans
+
+
+def contrast_groups(images: Array) -> Array:
+    """Return the largest of `CONTRASTS` that the contrast of each of the images (N, H, W, C) reaches (N,)."""
+    groups: Array = np.array(CONTRASTS)[np.searchsorted(CONTRASTS, contrasts(images), side="right") - 1]
+    return groups
