@@ -237,7 +237,7 @@ def pgd_figures(model: "keras.Model", images: Array, labels: Array) -> dict[str,
 def measure(name: str, defence: "Defence", minutes: float | None, test: ImageSet) -> dict[str, Any]:
     """Attack a defence and return its row."""
     from robust_distillation.auditing.audit import audit
-    from robust_distillation.auditing.robustness import attack_in_shards
+    from robust_distillation.auditing.robustness import attack_in_shards, contrast_groups, per_group
     from robust_distillation.stages.shards import Shards
     from robust_distillation.threats.evasion.apgd import APGD
     from robust_distillation.threats.evasion.attack import Budget
@@ -250,7 +250,7 @@ def measure(name: str, defence: "Defence", minutes: float | None, test: ImageSet
     done = Shards(BUILD / "attacks" / f"{name}-{hashlib.sha256(weights).hexdigest()[:12]}")
     images, labels = test.images, test.labels
     answers = defence.answer(images)
-    answered, right = answers.passed, answers.best == labels
+    answered, right, groups = answers.passed, answers.best == labels, contrast_groups(images)
     report = audit(
         defence,
         images[:ATTACKED],
@@ -285,6 +285,8 @@ def measure(name: str, defence: "Defence", minutes: float | None, test: ImageSet
         "l2_standard": {str(L2): judged("l2", L2)},
         "adaptive": rows["defence"]["worst_case"],
         "adaptive_success": rows["attack_success"],
+        "by_contrast": {"clean": per_group(right, groups)}
+        | {format_epsilon(one.epsilon): per_group(one.standing, groups[:ATTACKED]) for one in report.main.attacked},
         "flags": report.raised,
         "parameters": defence.student.count_params(),
         "train_minutes": minutes,
