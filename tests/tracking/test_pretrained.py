@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -28,7 +30,9 @@ def test_a_pretrained_defence_is_registered_once_with_its_card_and_answers_as_it
     with store.connected() as client:
         assert client.get_model_version(NAME, "1").description == (FOLDER / NAME / CARD).read_text()
         served = mlflow.pyfunc.load_model(f"models:/{NAME}/1")
+        version = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/1", dst_path=empty / "version"))
     images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    assert not list((version / "code").rglob("*.keras")), "the package's own models are not part of every version"
     table = served.predict(images)
     answers = load_pretrained(NAME).answer(images.astype(np.float32) / 255)
     np.testing.assert_allclose(table["probability"], answers.probabilities.max(axis=1), rtol=1e-5)

@@ -2,6 +2,8 @@
 
 from importlib.metadata import version
 from pathlib import Path
+from shutil import copytree, ignore_patterns
+from tempfile import TemporaryDirectory
 
 import robust_distillation
 from robust_distillation.arrays import Array
@@ -166,14 +168,17 @@ def log_defence(name: str, folder: Path, *, example: Array) -> str:
     )
     # MLflow would cast what comes over HTTP to uint8, 0.5 to 0; so marked, it leaves checking to the model.
     signature._is_signature_from_type_hint = True
-    logged = mlflow.pyfunc.log_model(
-        name="defence",
-        python_model=str(SERVING),
-        artifacts={"defence": str(folder)},
-        code_paths=[str(Path(robust_distillation.__file__).parent)],
-        pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-        signature=signature,
-        input_example=example,
-        registered_model_name=name,
-    )
+    package = Path(robust_distillation.__file__).parent
+    with TemporaryDirectory() as place:
+        code = copytree(package, Path(place) / package.name, ignore=ignore_patterns("__pycache__", "*.keras"))
+        logged = mlflow.pyfunc.log_model(
+            name="defence",
+            python_model=str(SERVING),
+            artifacts={"defence": str(folder)},
+            code_paths=[str(code)],
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+            signature=signature,
+            input_example=example,
+            registered_model_name=name,
+        )
     return str(logged.registered_model_version)
