@@ -10,6 +10,7 @@ from robust_distillation.classifiers import ARCHITECTURES
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.training import (
     batches_of_epoch,
+    build,
     class_weights,
     evaluate,
     one_hot,
@@ -31,6 +32,27 @@ def test_architectures_return_logits_and_hold_no_custom_layer(name, shape):
     assert model.layers[-1].activation is keras.activations.linear
     assert {type(layer).__module__.split(".")[0] for layer in model.layers} == {"keras"}
     assert any(isinstance(layer, keras.layers.Dropout) for layer in model.layers)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("keras.layers.Dense(n_classes, 'softmax')(x)", "must return logits, not probabilities: leave the softmax out"),
+        ("keras.layers.Dense(9)(x)", "must return logits (N, 4), one for each class. Received: (None, 9)"),
+        (None, "must return a Keras model. Received: NoneType"),
+    ],
+)
+def test_an_architecture_of_a_users_own_that_gives_no_logits_is_refused(tmp_path, monkeypatch, made, message):
+    module = f"mine_{len(message)}"
+    model = f"keras.Model(image, {made})" if made else "None"
+    (tmp_path / f"{module}.py").write_text(
+        f"import keras\n\ndef net(shape, n_classes):\n    image = keras.Input(shape)\n"
+        f"    x = keras.layers.Flatten()(image)\n    return {model}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError) as refused:
+        build(f"{module}:net", (12, 12, 3), 4)
+    assert str(refused.value) == f"architecture {module}:net {message}"
 
 
 def test_training_learns_at_a_high_temperature_and_repeats(problem):

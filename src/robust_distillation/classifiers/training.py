@@ -78,9 +78,12 @@ def train_classifier(
     Returns:
         The trained model, uncompiled, and per epoch `loss`, `accuracy`, `val_loss` and `val_accuracy`; of an
         adversarial method also `val_robust` and `val_single_step`, see `Watch`.
+
+    Raises:
+        InputError: the architecture gives no logits of these classes.
     """
     seed_everything(settings.seed)
-    model = ARCHITECTURES[settings.architecture](images.shape[1:], targets.shape[1])
+    model = build(settings.architecture, images.shape[1:], targets.shape[1])
     labels = targets if labels is None else labels
     orders = orders_of_epochs(len(images) if own is None else own, len(images), settings)
     trainer = _Trainer(model, settings, temperature, images.shape, labels, orders.shape[1], becomes, teacher)
@@ -118,6 +121,26 @@ def train_classifier(
     if resumable is not None:
         history = {name: [epoch[name] for epoch in resumable.history] for name in resumable.history[0]}
     return trainer.kept, history
+
+
+def build(architecture: str, shape: tuple[int, ...], n_classes: int) -> keras.Model:
+    """Return a new network of an architecture for images (H, W, C), which returns logits (N, K).
+
+    Raises:
+        InputError: the architecture is one of a user's, and gives something else.
+    """
+    model = ARCHITECTURES[architecture](shape, n_classes)
+    if not isinstance(model, keras.Model):
+        raise InputError(f"architecture {architecture} must return a Keras model. Received: {type(model).__name__}")
+    if model.output_shape != (None, n_classes):
+        raise InputError(
+            f"architecture {architecture} must return logits (N, {n_classes}), one for each class. "
+            f"Received: {model.output_shape}"
+        )
+    answers = model(np.random.default_rng(0).random((2, *shape), dtype=np.float32), training=False).numpy()
+    if n_classes > 1 and answers.min() >= 0 and np.allclose(answers.sum(axis=1), 1, atol=1e-4):
+        raise InputError(f"architecture {architecture} must return logits, not probabilities: leave the softmax out")
+    return model
 
 
 def _optimizer(model: keras.Model, settings: Training, total_steps: int) -> keras.optimizers.Optimizer:
