@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from robust_distillation.classifiers.training import History
     from robust_distillation.defences.defence import Defence
+    from robust_distillation.threats.evasion.victim import Victim
 
 BUILD = Path("build/student")
 PUBLISHED = Path("build/pipeline/gtsrb-full/models/published")
@@ -54,6 +55,7 @@ SETS = ("train", "validate", "trusted", "test")
 COVERAGE = 0.95
 ATTACKED, EPSILONS = 2000, (2 / 255, 4 / 255, 8 / 255)  # official test images, the first, by PGD-50 and APGD-CE
 CHECKED = 300  # validation images on which what is shipped is measured again by a test
+SHOWN = EPSILONS[1:]
 JUDGED, STANDARD, L2 = 500, (4 / 255, 8 / 255), 0.5  # by AutoAttack's standard ensemble
 
 
@@ -217,20 +219,16 @@ def defend(name: str, row: Row, data: Data) -> tuple["Defence", float]:
     return defence, minutes
 
 
-def pgd_figures(model: "keras.Model", images: Array, labels: Array) -> dict[str, Any]:
+def pgd_figures(model: "keras.Model | Victim", images: Array, labels: Array) -> dict[str, Any]:
     """Return clean accuracy and what stands under PGD with 20 steps at 4/255 and 8/255."""
-    from robust_distillation.classifiers.training import evaluate
     from robust_distillation.threats.evasion.attack import Budget
-    from robust_distillation.threats.evasion.ensemble import STANDS, build
+    from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, build
 
     attack = build(["pgd"], Budget(steps=20))
-    standing = {
-        format_epsilon(epsilon): attack(model, images, labels, epsilon=epsilon).broken_by == STANDS
-        for epsilon in EPSILONS[1:]
-    }
+    broken = {format_epsilon(epsilon): attack(model, images, labels, epsilon=epsilon).broken_by for epsilon in SHOWN}
     return {
-        "clean": evaluate(model, images, labels)["accuracy"],
-        "pgd_20": {epsilon: float(found.mean()) for epsilon, found in standing.items()},
+        "clean": float((broken[format_epsilon(SHOWN[0])] != WRONG).mean()),
+        "pgd_20": {epsilon: float((by == STANDS).mean()) for epsilon, by in broken.items()},
     }
 
 
@@ -372,11 +370,15 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
 @archives_option
 @click.option("--steps", default=3600, show_default=True, help="Of the training of a candidate.")
 def ship(name: str, pretrained: str, archives: Path, steps: int) -> None:
-    """Put the row or the candidate NAME among the pretrained defences, as PRETRAINED; its card is written by hand."""
+    """Ship a row, a candidate or the `published` defence as PRETRAINED; its card is written by hand."""
+    from robust_distillation.defences.defence import Defence
     from robust_distillation.pretrained import CARD, FOLDER
+    from robust_distillation.threats.evasion.victim import Victim
 
     data = load(archives)
-    if name in ROWS:
+    if name == "published":
+        defence = Defence.load(PUBLISHED)
+    elif name in ROWS:
         defence, _ = defend(name, ROWS[name], data)
     else:
         settings, network, _ = candidate(name, data, steps)
@@ -388,9 +390,10 @@ def ship(name: str, pretrained: str, archives: Path, steps: int) -> None:
     drawn = draw_further(data.classes.ids, **DRAWN, image_size=32, colour="rgb", crop_to_roi=True)
     few = data.validate.take(np.arange(CHECKED))
     sets = {"validation": data.validate, f"validation, first {CHECKED}": few, "drawn": drawn}
+    victim = Victim(defence.classifier, temperature=defence.temperature)
     write_json(
         folder / "figures.json",
-        {which: pgd_figures(defence.student, images.images, images.labels) for which, images in sets.items()},
+        {which: pgd_figures(victim, images.images, images.labels) for which, images in sets.items()},
     )
 
 

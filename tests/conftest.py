@@ -58,7 +58,7 @@ def solved(seed: int) -> Problem:
     return Problem(model, test_images, test_labels)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gtsrb() -> Path:
     """The folder of the official archives."""
     folder = Path(__file__).parents[2] / "shared/data/gtsrb"
