@@ -9,8 +9,9 @@ noise, and the fastest of the repeats counts. `share_of_bare` is bare time by tr
 
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -19,13 +20,14 @@ from pipeline import git
 from robust_distillation.classifiers import ARCHITECTURES
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.files import write_json
+from robust_distillation.settings import Precision
 
 RESULTS = Path("results/training.json")
 BATCH, SHAPE, CLASSES = 128, (32, 32, 3), 43
 GRADIENTS = {"standard": 1, "n_fgsm": 2, "fgsm_ep": 2, "pgd": 11, "trades": 12}  # each step's, of the network
 
 
-def training(architecture: str, method: str, steps: int) -> float:
+def training(architecture: str, method: str, precision: Precision, steps: int) -> float:
     """Return the seconds of one step, from trainings of three epochs and of one."""
     from robust_distillation.classifiers.training import one_hot, train_classifier
 
@@ -41,6 +43,7 @@ def training(architecture: str, method: str, steps: int) -> float:
             batch_size=BATCH,
             optimizer="sgd",
             learning_rate=0.01,
+            precision=precision,
             seed=1,
         )
         start = time.perf_counter()
@@ -50,10 +53,12 @@ def training(architecture: str, method: str, steps: int) -> float:
     return (run(3) - run(1)) / (2 * steps)
 
 
-def bare(architecture: str, gradients: int, steps: int) -> float:
+def bare(architecture: str, gradients: int, precision: Precision, steps: int) -> float:
     """Return the seconds of one gradient by the weights and the others by the images."""
     import keras
     import tensorflow as tf
+
+    from robust_distillation.classifiers.training import computed_in
 
     model = ARCHITECTURES[architecture](SHAPE, CLASSES)
     images = tf.random.uniform((BATCH, *SHAPE))
@@ -73,7 +78,8 @@ def bare(architecture: str, gradients: int, steps: int) -> float:
         return [tf.reduce_sum(gradient) for gradient in tape.gradient(value, model.trainable_variables)]
 
     call: Callable[[Any], Any] = tf.function(step)
-    call(images)
+    with computed_in(precision):
+        call(images)
     start = time.perf_counter()
     for _ in range(steps):
         call(images)
@@ -87,20 +93,27 @@ def bare(architecture: str, gradients: int, steps: int) -> float:
 def main(architecture: str, steps: int, repeats: int) -> None:
     """Measure all methods."""
     rows: list[dict[str, Any]] = []
-    for method, calls in GRADIENTS.items():
-        pairs = [(training(architecture, method, steps), bare(architecture, calls, steps)) for _ in range(repeats)]
+    standard: dict[str, float] = {}
+    for precision, method in product(get_args(Precision), GRADIENTS):
+        pairs = [
+            (
+                training(architecture, method, precision, steps),
+                bare(architecture, GRADIENTS[method], precision, steps),
+            )
+            for _ in range(repeats)
+        ]
         trained, least = (min(times) for times in zip(*pairs, strict=True))
         rows.append(
             {
                 "method": method,
                 "architecture": architecture,
+                "precision": precision,
                 "milliseconds": round(1000 * trained, 1),
                 "bare_milliseconds": round(1000 * least, 1),
                 "share_of_bare": round(least / trained, 3),
+                "standard_epochs": round(trained / standard.setdefault(precision, trained), 2),
             }
         )
-        for row in rows:
-            row["standard_epochs"] = round(row["milliseconds"] / rows[0]["milliseconds"], 2)
         command = f"python benchmarks/training.py --architecture {architecture} --steps {steps} --repeats {repeats}"
         write_json(RESULTS, {"rows": rows, "command": command, "commit": git("rev-parse", "HEAD")})
 

@@ -79,6 +79,7 @@ CountOrAll = Annotated[Count | Literal["all"], in_words("a whole number from 1, 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Precision = Literal["float32", "bfloat16"]
 
 
 def one_of(registry: Registry[Any]) -> AfterValidator:

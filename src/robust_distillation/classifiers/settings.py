@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from robust_distillation.classifiers import ARCHITECTURES, METHODS
-from robust_distillation.settings import Count, Epsilon, Seed, Share, one_of, section
+from robust_distillation.settings import Count, Epsilon, Precision, Seed, Share, one_of, section
 
 
 @section
@@ -102,7 +102,7 @@ class Training:
     augmentation: Augmentation = Augmentation()
     patience: Annotated[int, Field(ge=0)] = 0
     further_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     seed: Seed
 
     @model_validator(mode="after")

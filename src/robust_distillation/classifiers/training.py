@@ -18,6 +18,7 @@ from robust_distillation.classifiers.settings import Augmentation, Training
 from robust_distillation.classifiers.watching import Kept, Resumable, Watch
 from robust_distillation.errors import InputError
 from robust_distillation.progress import Bar
+from robust_distillation.settings import Precision
 
 History = dict[str, list[float]]
 
@@ -34,7 +35,7 @@ def seed_everything(seed: int) -> None:
 
 
 @contextmanager
-def computed_in(precision: str) -> Iterator[None]:
+def computed_in(precision: Precision) -> Iterator[None]:
     """Let graphs that are built within compute convolutions and matrix products in `float32` or `bfloat16`."""
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": precision == "bfloat16"})
     try:

@@ -1,7 +1,7 @@
 """A model's faster equal for attack time: batch normalisation folded away, inner layers in bfloat16."""
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,9 +9,9 @@ from keras import layers
 
 from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
+from robust_distillation.settings import Precision
 from robust_distillation.threats.evasion.victim import Victim
 
-Precision = Literal["float32", "bfloat16"]
 FOLDABLE = (layers.Conv2D, layers.Dense)  # with the output channel last in their kernels
 
 
