@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robust_distillation.threats.evasion.acceleration import Precision
+    from robust_distillation.settings import Precision
 
 EPSILON = 8 / 255
 NEAR = 1.0  # the L2 radius at which attacks that look for the nearest adversarial image are judged
