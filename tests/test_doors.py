@@ -41,6 +41,7 @@ from robust_distillation.dataset import archives
 from robust_distillation.dataset.sources.source import Source
 from robust_distillation.dataset.splitting import split_training
 from robust_distillation.threats.evasion.attack import Attack
+from robust_distillation.threats.poisons.poison import Poison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,12 @@ class Brighten(Attack):
         return np.minimum(images + np.float32(epsilon), 1)
 
 
-def invert(images, labels, *, surrogate, epsilon, settings, seed):
-    return 255 - images, labels
+class Invert(Poison):
+    def __call__(self, images, labels, *, surrogate, strength, settings, seed):
+        return 255 - images, labels
+
+
+invert = Invert()
 
 
 @dataclass(frozen=True)

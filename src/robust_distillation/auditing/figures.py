@@ -1,6 +1,6 @@
 """Pictures of what was measured. Each function returns a matplotlib figure and writes nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
@@ -47,12 +47,13 @@ def roc_figure(false_positive: Array, true_positive: Array, auroc: float) -> Fig
     return figure
 
 
-def image_rows(rows: dict[str, Array], title: str) -> Figure:
+def image_rows(rows: dict[str, Array], title: str, columns: Sequence[str] = ()) -> Figure:
     """Draw one row of pictures per name.
 
     Args:
         rows: float32 images (N, H, W, C) in [0, 1] by name, the same N in each.
         title: of the figure.
+        columns: what stands above each of the N columns; nothing by default.
     """
     count = len(next(iter(rows.values())))
     figure = Figure(figsize=(1.2 * count, 1.3 * len(rows) + 0.4), layout="constrained")
@@ -63,6 +64,8 @@ def image_rows(rows: dict[str, Array], title: str) -> Figure:
             axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(name)
+    for axes, column in zip(grid[0], columns, strict=False):
+        axes.set_title(column, fontsize=8)
     return figure
 
 

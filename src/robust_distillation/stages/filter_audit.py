@@ -25,7 +25,7 @@ def main(params: Params) -> None:
         raise InputError(f"{SCORES} and {TRUTH} list different images; run `dvc repro filter_audit`")
     scores = np.array([float(row["score"]) for row in rows])
     kept = np.array([row["kept"] == "1" for row in rows])
-    metrics = audit_filter(scores, kept, truth["kinds"], truth["epsilons"])
+    metrics = audit_filter(scores, kept, truth["kinds"], truth["strengths"])
     poisoned = truth["kinds"] != ""
     threshold = read_record(DETECTOR / RECORD, Detecting).threshold
     report_figure("filter_scores", score_histogram(scores, poisoned, threshold))

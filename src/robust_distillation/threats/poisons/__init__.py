@@ -9,5 +9,10 @@ if TYPE_CHECKING:
 
 _ROOM = "robust_distillation.threats.poisons"
 POISONS: "Registry[Poison]" = Registry(
-    "poison", {name: f"{_ROOM}.adversarial:{name}" for name in ("fgsm", "i_fgsm", "mi_fgsm", "pgd")}
+    "poison",
+    {
+        **{name: f"{_ROOM}.adversarial:{name}" for name in ("fgsm", "i_fgsm", "mi_fgsm", "pgd", "carlini_wagner")},
+        **{name: f"{_ROOM}.flips:{name}" for name in ("label_flip", "class_flip")},
+        **{name: f"{_ROOM}.backdoors:{name}" for name in ("badnets", "blended", "sinusoid")},
+    },
 )
