@@ -65,8 +65,9 @@ class Brightness:
     settings = {}
 
     @classmethod
-    def fit(cls, train, trusted, model, settings):
-        return cls(float(np.quantile(trusted.mean(axis=(1, 2, 3)), settings.keep_clean, method="higher")))
+    def fit(cls, train, trusted, models, settings):
+        detector = cls(float(np.quantile(trusted.mean(axis=(1, 2, 3)), settings.keep_clean, method="higher")))
+        return detector, detector.score(train)
 
     @classmethod
     def restore(cls, threshold, settings, networks):
@@ -137,7 +138,7 @@ def test_a_poison(own, problem):
 
 def test_a_detector(own, problem):
     params = load_params(ROOT / "params.yaml")
-    detector = DETECTORS["mine:Brightness"].fit(problem.images, problem.images, problem.model, params.filter)
+    detector, _ = DETECTORS["mine:Brightness"].fit(problem.images, problem.images, problem.model, params.filter)
     assert (detector.score(problem.images) <= detector.threshold).mean() >= params.filter.keep_clean
     save_detector(detector, own / "detector")
     restored = load_detector(own / "detector", problem.model)

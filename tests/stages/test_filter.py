@@ -18,6 +18,7 @@ from robust_distillation.paths import (
     FILTERED,
     INFERENCE_DETECTOR,
     POISONED,
+    PROBE,
     SURVIVORS,
     TRUSTED,
 )
@@ -41,7 +42,7 @@ def brightness(threshold):
 
     class Brightness:
         networks, settings = {}, {}
-        fit = staticmethod(lambda train, trusted, model, settings: Brightness())
+        fit = staticmethod(lambda train, *_: (Brightness(), Brightness().score(train.images)))
         restore = staticmethod(lambda threshold, settings, networks: Brightness())
 
         def score(self, images, labels=None):
@@ -67,6 +68,7 @@ def test_the_training_set_and_what_is_deployed_may_have_detectors_of_their_own(
     params = replace(params, filter=asked_for)
     for path in (POISONED, TRUSTED):
         problem_set.save(path)
+    save_model(problem.model, PROBE)
     write_json(CLASSES, {"ids": [0, 1, 2, 3], "names": list("abcd")})
     image = keras.Input(problem.images.shape[1:])
     save_model(keras.Model(image, keras.layers.Rescaling(0.9)(image)), AUTOENCODER)

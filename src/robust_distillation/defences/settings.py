@@ -64,6 +64,25 @@ Reform = Literal["reconstruct", "none"]
 
 
 @section
+class Residual:
+    """How the detector `residual` is trained.
+
+    Attributes:
+        steps: of each round, for either half of the tracks.
+        drop: share of the images, the most suspicious, that the next round is not trained on.
+        batch_size: images of a step, about half of them twins.
+        learning_rate: at the start; it falls along half a cosine.
+        seed: of everything that is drawn.
+    """
+
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (800, 800, 1000)
+    drop: Annotated[float, Field(ge=0, lt=1)] = 0.12
+    batch_size: Count = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 0.002
+    seed: Seed = 205
+
+
+@section
 class Filter:
     """Which images are discarded and what becomes of the rest."""
 
@@ -75,6 +94,7 @@ class Filter:
     threshold_start: Annotated[float, Field(gt=0)]
     keep_clean: PositiveShare
     reform: Reform
+    residual: Residual = Residual()
 
 
 @section

@@ -5,11 +5,11 @@ import csv
 import numpy as np
 
 from robust_distillation.arrays import Array
-from robust_distillation.classifiers.storage import load_autoencoder
+from robust_distillation.classifiers.storage import load_autoencoder, load_model
 from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors import DETECTORS
-from robust_distillation.defences.detectors.detector import save_detector
+from robust_distillation.defences.detectors.detector import Models, save_detector
 from robust_distillation.defences.reform import reform_set
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_record, replacing
@@ -21,6 +21,7 @@ from robust_distillation.paths import (
     FILTERED,
     INFERENCE_DETECTOR,
     POISONED,
+    PROBE,
     SCORES,
     SURVIVORS,
     TRUSTED,
@@ -37,8 +38,8 @@ def main(params: Params) -> None:
     _, calibrate = split_trusted(params, ImageSet.load(TRUSTED))
     autoencoder = load_autoencoder(AUTOENCODER, calibrate.features.shape[1:])
     train = ImageSet.load(POISONED)
-    detector = DETECTORS[settings.detector].fit(train, calibrate, autoencoder, settings)
-    scores = detector.score(train.images, train.labels)
+    models = Models(autoencoder, load_model(PROBE))
+    detector, scores = DETECTORS[settings.detector].fit(train, calibrate, models, settings)
     kept = scores <= detector.threshold
     check_classes(train.labels, kept, detector.threshold)
 
@@ -54,7 +55,7 @@ def main(params: Params) -> None:
     save_detector(detector, DETECTOR)
     deployed = detector
     if settings.inference_detector not in ("same", "none"):
-        deployed = DETECTORS[settings.inference_detector].fit(train, calibrate, autoencoder, settings)
+        deployed, _ = DETECTORS[settings.inference_detector].fit(train, calibrate, models, settings)
     save_detector(deployed, INFERENCE_DETECTOR)
     report_metrics(
         "filter",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from robust_distillation.defences.detectors.detector import Detector
 
 RECORD = "detector.json"  # of what is stored of a detector besides its networks
+_ROOM = "robust_distillation.defences.detectors"
 DETECTORS: "Registry[type[Detector]]" = Registry(
-    "detector", {"mse": "robust_distillation.defences.detectors.mse:ReconstructionError"}
+    "detector", {"mse": f"{_ROOM}.mse:ReconstructionError", "residual": f"{_ROOM}.residual:Residual"}
 )

@@ -1,7 +1,7 @@
 """What a detector offers, to the filter of the training set and to what is deployed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -19,6 +19,19 @@ from robust_distillation.records import Detecting
 from robust_distillation.threats.evasion.victim import bpda
 
 SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class Models:
+    """The defender's own networks, which a detector may use.
+
+    Attributes:
+        autoencoder: float32 images (N, H, W, C) in [0, 1] to reconstructions.
+        probe: a classifier of the training set as it came, images to logits.
+    """
+
+    autoencoder: keras.Model
+    probe: keras.Model
 
 
 class Detector(Protocol):
@@ -41,14 +54,17 @@ class Detector(Protocol):
         """What else `restore` needs, as JSON."""
 
     @classmethod
-    def fit(cls, train: ImageSet, trusted: ImageSet, model: keras.Model, settings: Filter) -> Self:
+    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> tuple[Self, Array]:
         """Make one that keeps `settings.keep_clean` of clean images.
 
         Args:
             train: the training set as it came, poisoned or not.
             trusted: clean images that the autoencoder was not trained on.
-            model: the autoencoder.
+            models: the defender's own.
             settings: the params of the filter.
+
+        Returns:
+            The detector, and its scores (N,) of the training set, none by a network that learned from that image.
         """
 
     @classmethod

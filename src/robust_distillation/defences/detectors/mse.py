@@ -11,6 +11,7 @@ import tensorflow as tf
 from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
+from robust_distillation.defences.detectors.detector import Models
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
 
@@ -44,12 +45,13 @@ class ReconstructionError:
         return {}
 
     @classmethod
-    def fit(cls, train: ImageSet, trusted: ImageSet, model: keras.Model, settings: Filter) -> Self:
-        """Infer the threshold on the trusted images; the training set is not looked at."""
+    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> tuple[Self, Array]:
+        """Infer the threshold on the trusted images; the training set is scored alone."""
         threshold = infer_threshold(
-            model, trusted.images, start=settings.threshold_start, keep_clean=settings.keep_clean
+            models.autoencoder, trusted.images, start=settings.threshold_start, keep_clean=settings.keep_clean
         )
-        return cls(model, threshold)
+        detector = cls(models.autoencoder, threshold)
+        return detector, detector.score(train.images)
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:

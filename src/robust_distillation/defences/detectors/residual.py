@@ -1,0 +1,140 @@
+"""A detector of adversarial texture: networks that tell training images from the defender's own twins of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from tqdm.keras import TqdmCallback
+
+from robust_distillation.arrays import Array
+from robust_distillation.classifiers.training import (
+    STEPS_AT_ONCE,
+    falling,
+    predict_logits,
+    seed_everything,
+    shuffled_batches,
+)
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.tracks import split_by_track
+from robust_distillation.defences.detectors.detector import Models
+from robust_distillation.defences.detectors.twins import altered, twins
+from robust_distillation.defences.settings import Filter
+from robust_distillation.defences.settings import Residual as Settings
+from robust_distillation.progress import Bar
+
+FOLDS = "fold_0", "fold_1"
+MAGNIFIED = 20.0  # the residual, which is small
+THRESHOLD = float(np.log(2))  # the score of an image at the quantile that is kept
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Scores images by two networks that see an image and what its 3x3 mean leaves of it.
+
+    Each was trained on half of the tracks to tell images as they came from the defender's twins of them. What looks
+    like a twin is left out in the next round, since poison among the images blinds the networks.
+
+    Attributes:
+        networks: by fold, float32 images in [0, 1] to one logit.
+        offsets: by fold, the logit that a share `keep_clean` of trusted images does not exceed.
+        shift: the same of the mean of both, less their offsets.
+    """
+
+    networks: Mapping[str, keras.Model]
+    offsets: list[float]
+    shift: float
+
+    @property
+    def threshold(self) -> float:
+        """Log 2: scores are softplus of a logit that is 0 at the quantile of trusted images which is kept."""
+        return THRESHOLD
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Offsets and shift."""
+        return {"offsets": self.offsets, "shift": self.shift}
+
+    @classmethod
+    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> tuple[Self, Array]:
+        """Train the two networks in rounds, and set their offsets by trusted images; see `Detector`."""
+        chosen = settings.residual
+        first, _ = split_by_track(train.tracks, 0.5, chosen.seed)
+        fold_of = np.ones(len(train), int)
+        fold_of[first] = 0
+        kept = np.ones(len(train), bool)
+        logits = np.zeros(len(train))
+        networks: dict[str, keras.Model] = {}
+        for number, steps in enumerate(chosen.steps):
+            seed = chosen.seed + 10 * number
+            made = altered(twins(train.features, train.labels, models.probe, seed=seed), seed=seed + 1)
+            came = altered(train.features, seed=seed + 2)
+            for fold, name in enumerate(FOLDS):
+                rows = kept & (fold_of != fold)
+                networks[name] = trained(came[rows], made[rows], chosen, steps=steps, seed=seed + fold)
+                unseen = fold_of == fold
+                logits[unseen] = predict_logits(networks[name], train.images[unseen])[:, 0]
+                kept[unseen] = logits[unseen] <= np.quantile(logits[unseen], 1 - chosen.drop)
+        clean = [predict_logits(networks[name], trusted.images)[:, 0] for name in FOLDS]
+        offsets = [float(np.quantile(found, settings.keep_clean, method="higher")) for found in clean]
+        both = np.mean([found - offset for found, offset in zip(clean, offsets, strict=True)], axis=0)
+        detector = cls(networks, offsets, float(np.quantile(both, settings.keep_clean, method="higher")))
+        return detector, softplus(logits - np.array(offsets)[fold_of])
+
+    @classmethod
+    def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
+        """Make again what was stored."""
+        return cls({name: networks[name] for name in FOLDS}, **settings)
+
+    def score(self, images: Array, labels: Array | None = None) -> Array:
+        """Return softplus of the mean logit (N,) of float32 images (N, H, W, C), 0 at the quantile that is kept."""
+        logits = [predict_logits(self.networks[name], images)[:, 0] for name in FOLDS]
+        return softplus(np.mean(logits, axis=0) - np.mean(self.offsets) - self.shift)
+
+    def margin(self, images: tf.Tensor) -> tf.Tensor:
+        """Return log(score / threshold) (N,) of images (N, H, W, C), differentiably: above 0 they are suspicious."""
+        logits = [self.networks[name](images, training=False)[:, 0] for name in FOLDS]
+        mean = tf.add_n(logits) / len(logits) - float(np.mean(self.offsets)) - self.shift
+        return tf.math.log(tf.maximum(tf.nn.softplus(mean), 1e-12) / THRESHOLD)
+
+
+def softplus(logits: Array) -> Array:
+    """Return log(1 + exp(logits)), float64: above 0, and in the same order."""
+    scores: Array = np.logaddexp(0, logits.astype(np.float64))
+    return scores
+
+
+def network(shape: tuple[int, ...]) -> keras.Model:
+    """Return a new network, images (H, W, C) and what their 3x3 means leave of them to one logit."""
+    image = keras.Input(shape)
+    smooth = layers.AveragePooling2D(3, strides=1, padding="same")(image)
+    residual = layers.Rescaling(MAGNIFIED)(layers.Subtract()([image, smooth]))
+    x = layers.Concatenate()([image, residual])
+    for channels, stride in ((32, 1), (48, 2), (64, 2), (96, 2)):
+        x = layers.Conv2D(channels, 3, strides=stride, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    return keras.Model(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(x)), name="residual")
+
+
+def trained(came: Array, made: Array, settings: Settings, *, steps: int, seed: int) -> keras.Model:
+    """Train a new network to tell images as they came from twins, both uint8 (N, H, W, C)."""
+    seed_everything(seed)
+    model = network(came.shape[1:])
+    model.compile(
+        optimizer=keras.optimizers.Adam(falling(settings.learning_rate, steps)),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        steps_per_execution=STEPS_AT_ONCE,
+        jit_compile=False,
+    )
+    images = np.concatenate([came, made])
+    targets = np.repeat(np.array([0, 1], np.float32), [len(came), len(made)])[:, None]
+    batches = shuffled_batches((images, targets), settings.batch_size, seed).repeat().take(steps)
+    model.fit(
+        batches.map(lambda batch, target: (tf.cast(batch, tf.float32) / 255, target)),
+        verbose=0,
+        callbacks=[TqdmCallback(verbose=0, desc="training a detector", tqdm_class=Bar)],
+    )
+    return model
