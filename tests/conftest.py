@@ -59,6 +59,22 @@ def solved(seed: int) -> Problem:
 
 
 @pytest.fixture(scope="session")
+def problem_set(problem):
+    """The images of the problem as a set."""
+    from robust_distillation.dataset.pickles import ImageSet
+
+    count = len(problem.images)
+    return ImageSet(
+        features=np.rint(255 * problem.images).astype(np.uint8),
+        labels=problem.labels,
+        ids=np.array([str(number) for number in range(count)]),
+        tracks=np.arange(count),
+        sizes=np.full((count, 2), 12),
+        coords=np.tile([0, 0, 12, 12], (count, 1)),
+    )
+
+
+@pytest.fixture(scope="session")
 def gtsrb() -> Path:
     """The folder of the official archives."""
     folder = Path(__file__).parents[2] / "shared/data/gtsrb"

@@ -10,5 +10,10 @@ if TYPE_CHECKING:
 RECORD = "detector.json"  # of what is stored of a detector besides its networks
 _ROOM = "robust_distillation.defences.detectors"
 DETECTORS: "Registry[type[Detector]]" = Registry(
-    "detector", {"mse": f"{_ROOM}.mse:ReconstructionError", "residual": f"{_ROOM}.residual:Residual"}
+    "detector",
+    {
+        "mse": f"{_ROOM}.mse:ReconstructionError",
+        "kl": f"{_ROOM}.kl:PredictionChange",
+        "residual": f"{_ROOM}.residual:Residual",
+    },
 )
