@@ -59,19 +59,28 @@ def solved(seed: int) -> Problem:
 
 
 @pytest.fixture(scope="session")
-def problem_set(problem):
-    """The images of the problem as a set."""
+def set_of():
+    """What makes a set of images and labels, each image a track of its own."""
     from robust_distillation.dataset.pickles import ImageSet
 
-    count = len(problem.images)
-    return ImageSet(
-        features=np.rint(255 * problem.images).astype(np.uint8),
-        labels=problem.labels,
-        ids=np.array([str(number) for number in range(count)]),
-        tracks=np.arange(count),
-        sizes=np.full((count, 2), 12),
-        coords=np.tile([0, 0, 12, 12], (count, 1)),
-    )
+    def make(images, labels):
+        count = len(images)
+        return ImageSet(
+            features=np.rint(255 * images).astype(np.uint8),
+            labels=labels,
+            ids=np.array([str(number) for number in range(count)]),
+            tracks=np.arange(count),
+            sizes=np.full((count, 2), 12),
+            coords=np.tile([0, 0, 12, 12], (count, 1)),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def problem_set(problem, set_of):
+    """The images of the problem as a set."""
+    return set_of(problem.images, problem.labels)
 
 
 @pytest.fixture(scope="session")

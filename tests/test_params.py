@@ -253,6 +253,11 @@ def test_an_epsilon_is_written_as_people_do(epsilon, text):
             "outlier",
             r"abstention\.measure outlier needs student\.labels outlier; set both, or another measure",
         ),
+        ("filter.inference_detector", "label", "detector label needs labels, which images lack at inference"),
+        ("filter.residual.drop", 1.0, r"filter\.residual\.drop: Input should be less than 1"),
+        ("filter.residual.steps", [], r"filter\.residual\.steps: "),
+        ("poison.target", -1, r"poison\.target: Input should be greater than or equal to 0"),
+        ("poison.source", 0, "source 0 is the target too; choose another class"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(load_with, key, value, said):

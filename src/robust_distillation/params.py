@@ -12,6 +12,7 @@ from robust_distillation.auditing.settings import Robustness
 from robust_distillation.classifiers import DISTILLING
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.dataset.settings import Data, Dataset, Draw, Validate
+from robust_distillation.defences.detectors import NEED_LABELS
 from robust_distillation.defences.settings import Abstention, Autoencoder, Filter, Published, Student, Teacher, Tune
 from robust_distillation.errors import InputError, describe
 from robust_distillation.files import read_bytes
@@ -75,6 +76,18 @@ class Params:
             raise ValueError("abstention.measure outlier needs student.labels outlier; set both, or another measure")
         if self.student.labels == "outlier" and (method := self.student.method) in DISTILLING:
             raise ValueError(f"student.method {method} needs student.labels soft; set them, or choose another method")
+        return self
+
+    @model_validator(mode="after")
+    def deployed_detectors_need_no_label(self) -> "Params":
+        """Refuse to deploy a detector of the training set alone."""
+        asked = self.filter.inference_detector
+        deployed = self.filter.detector if asked == "same" else asked
+        if deployed in NEED_LABELS:
+            raise ValueError(
+                f"filter.inference_detector {asked}: detector {deployed} needs labels, which images lack at inference; "
+                "choose another, or none"
+            )
         return self
 
     @model_validator(mode="after")

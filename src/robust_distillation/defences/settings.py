@@ -94,6 +94,7 @@ class Filter:
     threshold_start: Annotated[float, Field(gt=0)]
     keep_clean: PositiveShare
     reform: Reform
+    label: Training = Training(architecture="cnn", epochs=15, batch_size=64, learning_rate=0.001, seed=206)
     residual: Residual = Residual()
 
 

@@ -19,14 +19,13 @@ from robust_distillation.classifiers.training import (
     shuffled_batches,
 )
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.dataset.tracks import split_by_track
 from robust_distillation.defences.detectors.detector import Models
+from robust_distillation.defences.detectors.folds import FOLDS, folds_of
 from robust_distillation.defences.detectors.twins import altered, twins
 from robust_distillation.defences.settings import Filter
 from robust_distillation.defences.settings import Residual as Settings
 from robust_distillation.progress import Bar
 
-FOLDS = "fold_0", "fold_1"
 MAGNIFIED = 20.0  # the residual, which is small
 THRESHOLD = float(np.log(2))  # the score of an image at the quantile that is kept
 
@@ -62,9 +61,7 @@ class Residual:
     def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> tuple[Self, Array]:
         """Train the two networks in rounds, and set their offsets by trusted images; see `Detector`."""
         chosen = settings.residual
-        first, _ = split_by_track(train.tracks, 0.5, chosen.seed)
-        fold_of = np.ones(len(train), int)
-        fold_of[first] = 0
+        fold_of = folds_of(train, chosen.seed)
         kept = np.ones(len(train), bool)
         logits = np.zeros(len(train))
         networks: dict[str, keras.Model] = {}

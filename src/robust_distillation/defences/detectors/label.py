@@ -1,0 +1,88 @@
+"""A detector of wrong labels: networks that did not learn from an image say how improbable its label is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+from robust_distillation.arrays import Array
+from robust_distillation.classifiers.training import one_hot, predict_logits, train_classifier
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.defences.detectors.detector import Models
+from robust_distillation.defences.detectors.folds import FOLDS, folds_of
+from robust_distillation.defences.distillation import soften
+from robust_distillation.defences.settings import Filter
+from robust_distillation.errors import InputError
+
+SMALLEST = 1e-12  # of a probability
+
+
+@dataclass(frozen=True)
+class LabelDisagreement:
+    """Scores images by -log of the probability of their labels (self-confidence, Northcutt et al. 2021).
+
+    Each of two networks learned from half of the tracks. A new image's probability is the mean of both.
+
+    Attributes:
+        networks: by fold, float32 images in [0, 1] to logits.
+        threshold: scores above it are suspicious.
+    """
+
+    networks: Mapping[str, keras.Model]
+    threshold: float
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Nothing but the threshold."""
+        return {}
+
+    @classmethod
+    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> tuple[Self, Array]:
+        """Train the two networks, and set the threshold by trusted images; see `Detector`."""
+        n_classes = models.probe.output_shape[-1]
+        fold_of = folds_of(train, settings.label.seed)
+        networks: dict[str, keras.Model] = {}
+        scores = np.zeros(len(train))
+        of_trusted = []
+        for fold, name in enumerate(FOLDS):
+            learned, unseen = train.take(fold_of != fold), train.take(fold_of == fold)
+            networks[name], _ = train_classifier(
+                learned.images,
+                one_hot(learned.labels, n_classes),
+                replace(settings.label, seed=settings.label.seed + fold),
+                validation=(trusted.images, one_hot(trusted.labels, n_classes)),
+            )
+            scores[fold_of == fold] = _surprise(_probabilities(networks[name], unseen.images), unseen.labels)
+            of_trusted.append(_surprise(_probabilities(networks[name], trusted.images), trusted.labels))
+        threshold = float(np.quantile(np.concatenate(of_trusted), settings.keep_clean, method="higher"))
+        return cls(networks, threshold), scores
+
+    @classmethod
+    def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
+        """Make again what was stored."""
+        if settings:
+            raise InputError(f"detector label has no settings besides the threshold. Received: {settings}")
+        return cls({name: networks[name] for name in FOLDS}, threshold)
+
+    def score(self, images: Array, labels: Array | None = None) -> Array:
+        """Return -log of the labels' probability (N,), in nats, of float32 images (N, H, W, C) in [0, 1].
+
+        Raises:
+            InputError: there are no labels.
+        """
+        if labels is None:
+            raise InputError("detector label needs labels: it is for the training set")
+        return _surprise(np.mean([_probabilities(self.networks[name], images) for name in FOLDS], axis=0), labels)
+
+
+def _probabilities(network: keras.Model, images: Array) -> Array:
+    return soften(predict_logits(network, images), 1.0)
+
+
+def _surprise(probabilities: Array, labels: Array) -> Array:
+    """Return -log of the probability (N,) of each label (N,) among those of all classes (N, K)."""
+    given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    surprise: Array = -np.log(np.maximum(given, SMALLEST))
+    return surprise
