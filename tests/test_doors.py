@@ -40,6 +40,7 @@ import tensorflow as tf
 from robust_distillation.dataset import archives
 from robust_distillation.dataset.sources.source import Source
 from robust_distillation.dataset.splitting import split_training
+from robust_distillation.defences.detectors.detector import Fitted
 from robust_distillation.threats.evasion.attack import Attack
 from robust_distillation.threats.poisons.poison import Poison
 
@@ -67,7 +68,7 @@ class Brightness:
     @classmethod
     def fit(cls, train, trusted, models, settings):
         detector = cls(float(np.quantile(trusted.mean(axis=(1, 2, 3)), settings.keep_clean, method="higher")))
-        return detector, detector.score(train)
+        return Fitted(detector, detector.score(train), detector.score(trusted))
 
     @classmethod
     def restore(cls, threshold, settings, networks):
@@ -138,7 +139,8 @@ def test_a_poison(own, problem):
 
 def test_a_detector(own, problem):
     params = load_params(ROOT / "params.yaml")
-    detector, _ = DETECTORS["mine:Brightness"].fit(problem.images, problem.images, problem.model, params.filter)
+    fitted = DETECTORS["mine:Brightness"].fit(problem.images, problem.images, problem.model, params.filter)
+    detector = fitted.detector
     assert (detector.score(problem.images) <= detector.threshold).mean() >= params.filter.keep_clean
     save_detector(detector, own / "detector")
     restored = load_detector(own / "detector", problem.model)

@@ -25,7 +25,7 @@ def fitted(problem, problem_set, blur):
 def test_scores_are_those_of_alibi_detect(problem, fitted, blur):
     from alibi_detect.ad import AdversarialAE
 
-    _, scores = fitted
+    scores = fitted.scores
     peer = AdversarialAE(threshold=1.0, ae=blur, model=keras.Sequential([problem.model, keras.layers.Softmax()]))
     np.testing.assert_allclose(scores, peer.score(detector_images(problem)), rtol=1e-4, atol=1e-6)
 
@@ -35,19 +35,19 @@ def detector_images(problem):
 
 
 def test_the_share_of_trusted_images_is_kept(fitted):
-    detector, scores = fitted
+    detector, scores = fitted.detector, fitted.scores
     assert (scores <= detector.threshold).mean() == pytest.approx(0.9, abs=0.02)
 
 
 def test_images_that_mislead_the_classifier_by_little_score_higher(problem, fitted):
-    detector, scores = fitted
+    detector, scores = fitted.detector, fitted.scores
     attacked = PGD(steps=10)(problem.model, problem.images, problem.labels, epsilon=0.06)
     both = np.concatenate([scores, detector.score(attacked)])
     assert roc_auc_score(np.repeat([0, 1], len(scores)), both) > 0.6
 
 
 def test_it_survives_storage_and_shows_attackers_its_slope(problem, fitted, blur, tmp_path):
-    detector, scores = fitted
+    detector, scores = fitted.detector, fitted.scores
     save_detector(detector, tmp_path / "detector")
     loaded = load_detector(tmp_path / "detector", blur)
     images = detector_images(problem)

@@ -37,23 +37,23 @@ def fitted(problem, problem_set, flipped):
 
 
 def test_flipped_labels_are_found(fitted, flipped):
-    _, scores = fitted
+    scores = fitted.scores
     assert roc_auc_score(flipped[1], scores) > 0.95
 
 
 def test_against_a_shuffled_truth_it_is_at_chance(fitted, flipped):
-    _, scores = fitted
+    scores = fitted.scores
     shuffled = np.random.default_rng(3).permutation(flipped[1])
     assert 0.35 < roc_auc_score(shuffled, scores) < 0.65
 
 
 def test_the_promised_share_of_clean_images_is_kept(fitted, flipped):
-    detector, scores = fitted
+    detector, scores = fitted.detector, fitted.scores
     assert (scores <= detector.threshold)[~flipped[1]].mean() == pytest.approx(KEPT, abs=0.08)
 
 
 def test_it_survives_storage(fitted, problem, problem_set, tmp_path):
-    detector, _ = fitted
+    detector = fitted.detector
     save_detector(detector, tmp_path / "detector")
     loaded = load_detector(tmp_path / "detector", problem.model)
     given = problem_set.images, problem_set.labels
@@ -62,4 +62,4 @@ def test_it_survives_storage(fitted, problem, problem_set, tmp_path):
 
 def test_without_labels_it_has_nothing_to_say(fitted, problem):
     with pytest.raises(InputError, match="detector label needs labels: it is for the training set"):
-        fitted[0].score(problem.images)
+        fitted.detector.score(problem.images)

@@ -72,24 +72,24 @@ def fitted(problem, poisoned, settings):
 
 
 def test_poison_that_was_never_among_the_twins_is_found(fitted, poisoned):
-    _, scores = fitted
+    scores = fitted.scores
     assert roc_auc_score(poisoned[1], scores) > 0.9
 
 
 def test_against_a_shuffled_truth_it_is_at_chance(fitted, poisoned):
-    _, scores = fitted
+    scores = fitted.scores
     shuffled = np.random.default_rng(3).permutation(poisoned[1])
     assert 0.4 < roc_auc_score(shuffled, scores) < 0.6
 
 
 def test_the_promised_share_of_clean_images_is_kept(fitted):
-    detector, _ = fitted
+    detector = fitted.detector
     clean = image_set(400, seed=4)
     assert (detector.score(clean.images) <= THRESHOLD).mean() == pytest.approx(0.95, abs=0.05)
 
 
 def test_scores_depend_on_the_image_alone_and_survive_storage(fitted, poisoned, tmp_path, problem):
-    detector, _ = fitted
+    detector = fitted.detector
     images = poisoned[0].images[:50]
     scores = detector.score(images)
     np.testing.assert_allclose(detector.score(images[::-1])[::-1], scores, rtol=1e-4)
@@ -101,7 +101,7 @@ def test_scores_depend_on_the_image_alone_and_survive_storage(fitted, poisoned, 
 
 
 def test_no_image_is_scored_by_a_network_that_learned_from_its_track(fitted, poisoned, settings):
-    detector, scores = fitted
+    detector, scores = fitted.detector, fitted.scores
     both = detector.score(poisoned[0].images)
     assert not np.allclose(both, scores, rtol=1e-3)
 
@@ -110,7 +110,7 @@ def test_the_same_seed_trains_the_same_networks(problem, poisoned, settings):
     few = poisoned[0].take(np.arange(80))
     short = replace(settings, residual=replace(settings.residual, steps=(3,)))
     models = Models(autoencoder=problem.model, probe=problem.model)
-    first, again = (Residual.fit(few, image_set(20, seed=2), models, short)[1] for _ in range(2))
+    first, again = (Residual.fit(few, image_set(20, seed=2), models, short).scores for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 

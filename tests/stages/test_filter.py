@@ -8,6 +8,7 @@ import pytest
 
 from robust_distillation.classifiers.storage import save_model
 from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.defences.detectors.detector import Fitted
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_json, write_json
 from robust_distillation.params import load_params
@@ -42,7 +43,7 @@ def brightness(threshold):
 
     class Brightness:
         networks, settings = {}, {}
-        fit = staticmethod(lambda train, *_: (Brightness(), Brightness().score(train.images)))
+        fit = staticmethod(lambda train, *_: Fitted(Brightness(), *2 * [Brightness().score(train.images)]))
         restore = staticmethod(lambda threshold, settings, networks: Brightness())
 
         def score(self, images, labels=None):

@@ -84,7 +84,18 @@ class Residual:
 
 @section
 class Filter:
-    """Which images are discarded and what becomes of the rest."""
+    """Which images are discarded and what becomes of the rest.
+
+    Attributes:
+        detector: of the training set.
+        inference_detector: what is deployed: the `same`, `none`, or another one.
+        threshold_start: of `mse` and `kl`, before inference.
+        keep_clean: share of clean images that is kept.
+        reform: what becomes of images that are kept, and of those that are to be answered.
+        combined: detectors of which `combined` is made.
+        label: how the networks of `label` are trained.
+        residual: how those of `residual` are.
+    """
 
     detector: Annotated[str, one_of(DETECTORS)]
     inference_detector: Annotated[
@@ -94,8 +105,18 @@ class Filter:
     threshold_start: Annotated[float, Field(gt=0)]
     keep_clean: PositiveShare
     reform: Reform
+    combined: Annotated[list[str], several_of(DETECTORS), distinct()] = Field(
+        default_factory=lambda: ["residual", "label"]
+    )
     label: Training = Training(architecture="cnn", epochs=15, batch_size=64, learning_rate=0.001, seed=206)
     residual: Residual = Residual()
+
+    @model_validator(mode="after")
+    def members_are_others(self) -> "Filter":
+        """Refuse a combination of itself."""
+        if "combined" in self.combined:
+            raise ValueError("combined lists combined; name the detectors that it is made of")
+        return self
 
 
 @section

@@ -1,6 +1,7 @@
 """filter: score the training set with the detector, discard above the threshold, keep the rest, and reform it."""
 
 import csv
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -39,7 +40,8 @@ def main(params: Params) -> None:
     autoencoder = load_autoencoder(AUTOENCODER, calibrate.features.shape[1:])
     train = ImageSet.load(POISONED)
     models = Models(autoencoder, load_model(PROBE))
-    detector, scores = DETECTORS[settings.detector].fit(train, calibrate, models, settings)
+    fitted = DETECTORS[settings.detector].fit(train, calibrate, models, settings)
+    detector, scores = fitted.detector, fitted.scores
     kept = scores <= detector.threshold
     check_classes(train.labels, kept, detector.threshold)
 
@@ -48,14 +50,14 @@ def main(params: Params) -> None:
     reform_set(autoencoder, survivors, settings.reform).save(FILTERED)
     with replacing(SCORES) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle)
-        writer.writerow(["id", "label", "score", "kept"])
-        writer.writerows(
-            zip(train.ids, train.labels, (f"{score:.8f}" for score in scores), kept.astype(int), strict=True)
-        )
+        writer.writerow(["id", "label", "score", "kept", "reason", *fitted.parts])
+        written = [[f"{score:.8f}" for score in found] for found in (scores, *fitted.parts.values())]
+        columns = train.ids, train.labels, written[0], kept.astype(int), reasons(kept, settings.detector, fitted.parts)
+        writer.writerows(zip(*columns, *written[1:], strict=True))
     save_detector(detector, DETECTOR)
     deployed = detector
     if settings.inference_detector not in ("same", "none"):
-        deployed, _ = DETECTORS[settings.inference_detector].fit(train, calibrate, models, settings)
+        deployed = DETECTORS[settings.inference_detector].fit(train, calibrate, models, settings).detector
     save_detector(deployed, INFERENCE_DETECTOR)
     report_metrics(
         "filter",
@@ -66,6 +68,14 @@ def main(params: Params) -> None:
             "discarded": int((~kept).sum()),
         },
     )
+
+
+def reasons(kept: Array, detector: str, parts: Mapping[str, Array]) -> list[str]:
+    """Return which detector had each discarded image discarded (N,); of several that with the smallest p-value."""
+    if not parts:
+        return ["" if keep else detector for keep in kept]
+    names, lowest = list(parts), np.argmin(list(parts.values()), axis=0)
+    return ["" if keep else names[which] for keep, which in zip(kept, lowest, strict=True)]
 
 
 def check_classes(labels: Array, kept: Array, threshold: float) -> None:

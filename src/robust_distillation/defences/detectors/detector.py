@@ -1,7 +1,7 @@
 """What a detector offers, to the filter of the training set and to what is deployed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -54,7 +54,7 @@ class Detector(Protocol):
         """What else `restore` needs, as JSON."""
 
     @classmethod
-    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> tuple[Self, Array]:
+    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> "Fitted":
         """Make one that keeps `settings.keep_clean` of clean images.
 
         Args:
@@ -64,7 +64,7 @@ class Detector(Protocol):
             settings: the params of the filter.
 
         Returns:
-            The detector, and its scores (N,) of the training set, none by a network that learned from that image.
+            The detector, and what it says of the images that it was fitted on.
         """
 
     @classmethod
@@ -78,6 +78,23 @@ class Detector(Protocol):
 
     def score(self, images: Array, labels: Array | None = None) -> Array:
         """Return scores (N,) of float32 images (N, H, W, C) in [0, 1]; labels (N,) where they are known."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A detector, and what it says of the images that it was fitted on.
+
+    Attributes:
+        detector: for images that are new.
+        scores: (N,) of the training set, none by a network that learned from that image.
+        reference: (M,) of trusted images, by the same networks, so that both can be compared.
+        parts: (N,) p-values by member, where it is made of several.
+    """
+
+    detector: Detector
+    scores: Array
+    reference: Array
+    parts: Mapping[str, Array] = field(default_factory=dict)
 
 
 def margin(detector: Detector, images: tf.Tensor) -> tf.Tensor:

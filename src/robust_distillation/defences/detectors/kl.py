@@ -12,7 +12,7 @@ from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import PREDICTED_AT_ONCE, predict_logits
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
-from robust_distillation.defences.detectors.detector import Models
+from robust_distillation.defences.detectors.detector import Fitted, Models
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
 
@@ -44,7 +44,7 @@ class PredictionChange:
         return {}
 
     @classmethod
-    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> tuple[Self, Array]:
+    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> Fitted:
         """Infer the threshold on the trusted images; the training set is scored alone."""
         from alibi_detect.ad import AdversarialAE
 
@@ -56,7 +56,7 @@ class PredictionChange:
             trusted.images, threshold_perc=100 * settings.keep_clean, batch_size=PREDICTED_AT_ONCE
         )
         detector = cls(models.autoencoder, models.probe, float(adversarial.threshold))
-        return detector, detector.score(train.images)
+        return Fitted(detector, detector.score(train.images), detector.score(trusted.images))
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:

@@ -10,7 +10,7 @@ import numpy as np
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import one_hot, predict_logits, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.defences.detectors.detector import Models
+from robust_distillation.defences.detectors.detector import Fitted, Models
 from robust_distillation.defences.detectors.folds import FOLDS, folds_of
 from robust_distillation.defences.distillation import soften
 from robust_distillation.defences.settings import Filter
@@ -39,7 +39,7 @@ class LabelDisagreement:
         return {}
 
     @classmethod
-    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> tuple[Self, Array]:
+    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> Fitted:
         """Train the two networks, and set the threshold by trusted images; see `Detector`."""
         n_classes = models.probe.output_shape[-1]
         fold_of = folds_of(train, settings.label.seed)
@@ -56,8 +56,9 @@ class LabelDisagreement:
             )
             scores[fold_of == fold] = _surprise(_probabilities(networks[name], unseen.images), unseen.labels)
             of_trusted.append(_surprise(_probabilities(networks[name], trusted.images), trusted.labels))
-        threshold = float(np.quantile(np.concatenate(of_trusted), settings.keep_clean, method="higher"))
-        return cls(networks, threshold), scores
+        reference = np.concatenate(of_trusted)
+        threshold = float(np.quantile(reference, settings.keep_clean, method="higher"))
+        return Fitted(cls(networks, threshold), scores, reference)
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:

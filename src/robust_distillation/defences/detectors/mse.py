@@ -11,7 +11,7 @@ import tensorflow as tf
 from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
-from robust_distillation.defences.detectors.detector import Models
+from robust_distillation.defences.detectors.detector import Fitted, Models
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
 
@@ -45,13 +45,13 @@ class ReconstructionError:
         return {}
 
     @classmethod
-    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> tuple[Self, Array]:
+    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> Fitted:
         """Infer the threshold on the trusted images; the training set is scored alone."""
         threshold = infer_threshold(
             models.autoencoder, trusted.images, start=settings.threshold_start, keep_clean=settings.keep_clean
         )
         detector = cls(models.autoencoder, threshold)
-        return detector, detector.score(train.images)
+        return Fitted(detector, detector.score(train.images), detector.score(trusted.images))
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:

@@ -19,7 +19,7 @@ from robust_distillation.classifiers.training import (
     shuffled_batches,
 )
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.defences.detectors.detector import Models
+from robust_distillation.defences.detectors.detector import Fitted, Models
 from robust_distillation.defences.detectors.folds import FOLDS, folds_of
 from robust_distillation.defences.detectors.twins import altered, twins
 from robust_distillation.defences.settings import Filter
@@ -58,7 +58,7 @@ class Residual:
         return {"offsets": self.offsets, "shift": self.shift}
 
     @classmethod
-    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> tuple[Self, Array]:
+    def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> Fitted:
         """Train the two networks in rounds, and set their offsets by trusted images; see `Detector`."""
         chosen = settings.residual
         fold_of = folds_of(train, chosen.seed)
@@ -77,9 +77,10 @@ class Residual:
                 kept[unseen] = logits[unseen] <= np.quantile(logits[unseen], 1 - chosen.drop)
         clean = [predict_logits(networks[name], trusted.images)[:, 0] for name in FOLDS]
         offsets = [float(np.quantile(found, settings.keep_clean, method="higher")) for found in clean]
-        both = np.mean([found - offset for found, offset in zip(clean, offsets, strict=True)], axis=0)
-        detector = cls(networks, offsets, float(np.quantile(both, settings.keep_clean, method="higher")))
-        return detector, softplus(logits - np.array(offsets)[fold_of])
+        moved = np.array(clean) - np.array(offsets)[:, None]
+        shift = float(np.quantile(moved.mean(axis=0), settings.keep_clean, method="higher"))
+        scores = softplus(logits - np.array(offsets)[fold_of])
+        return Fitted(cls(networks, offsets, shift), scores, softplus(moved.ravel()))
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:

@@ -1,0 +1,129 @@
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from robust_distillation.defences.detectors import DETECTORS
+from robust_distillation.defences.detectors.combined import Combined, p_values, smallest
+from robust_distillation.defences.detectors.detector import Fitted, Models, load_detector, save_detector
+from robust_distillation.defences.settings import Filter
+from robust_distillation.errors import InputError
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A detector that sees nothing but the mean of one channel."""
+
+    which: int
+    threshold: float = 1.0
+
+    @property
+    def networks(self):
+        return {}
+
+    @property
+    def settings(self):
+        return {"which": self.which}
+
+    def score(self, images, labels=None):
+        return images[..., self.which].mean(axis=(1, 2))
+
+
+class Red(Channel):
+    @classmethod
+    def fit(cls, train, trusted, models, settings):
+        detector = cls(0)
+        return Fitted(detector, detector.score(train.images), detector.score(trusted.images))
+
+    @classmethod
+    def restore(cls, threshold, settings, networks):
+        return cls(**settings)
+
+
+class Green(Red):
+    @classmethod
+    def fit(cls, train, trusted, models, settings):
+        detector = cls(1)
+        return Fitted(detector, detector.score(train.images), detector.score(trusted.images))
+
+
+@pytest.fixture(scope="module")
+def own():
+    """Two detectors under names of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            DETECTORS, "entries", {**DETECTORS.entries, "red": f"{__name__}:Red", "green": f"{__name__}:Green"}
+        )
+        yield
+
+
+@pytest.fixture(scope="module")
+def sets(set_of):
+    """A training set with a tenth too red and a tenth too green, which are so, and a trusted set."""
+    rng = np.random.default_rng(1)
+    images = rng.uniform(0.3, 0.5, (1500, 1, 1, 3)) + rng.normal(0, 0.02, (1500, 12, 12, 3))
+    images[:100, ..., 0] += 0.4
+    images[100:200, ..., 1] += 0.4
+    whole = set_of(images, np.arange(1500) % 4)
+    return whole.take(np.arange(1000)), np.arange(1000) < 200, whole.take(np.arange(1000, 1500))
+
+
+@pytest.fixture(scope="module")
+def settings(own):
+    return Filter(
+        detector="combined",
+        inference_detector="none",
+        threshold_start=0.02,
+        keep_clean=0.95,
+        reform="none",
+        combined=["red", "green"],
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted(sets, settings, problem):
+    return Combined.fit(sets[0], sets[2], Models(problem.model, problem.model), settings)
+
+
+def test_p_values_are_ranks_among_trusted_images():
+    np.testing.assert_allclose(p_values(np.array([0.0, 1.0, 2.5, 9.0]), np.array([1.0, 2.0, 3.0])), [1, 1, 0.5, 0.25])
+
+
+def test_the_smallest_is_corrected_for_how_many_there_are():
+    found = smallest({"one": np.array([0.01, 0.9]), "other": np.array([0.5, 0.8])})
+    np.testing.assert_allclose(found, [-np.log(0.02), 0])
+
+
+def test_it_finds_what_any_of_them_finds_and_says_which(fitted, sets):
+    assert roc_auc_score(sets[1], fitted.scores) > 0.98
+    suspicious = fitted.scores > fitted.detector.threshold
+    assert suspicious[:200].all()
+    assert (fitted.parts["red"][:100] < fitted.parts["green"][:100]).mean() > 0.98
+    assert (fitted.parts["green"][100:200] < fitted.parts["red"][100:200]).mean() > 0.98
+
+
+def test_no_more_clean_images_are_lost_than_was_promised(fitted, sets):
+    lost = (fitted.scores > fitted.detector.threshold)[~sets[1]].mean()
+    assert 0.02 < lost < 0.08
+
+
+def test_with_few_trusted_images_what_exceeds_them_all_is_suspicious(sets, settings, problem):
+    few = replace(settings, keep_clean=0.999)
+    fitted = Combined.fit(sets[0], sets[2].take(np.arange(50)), Models(problem.model, problem.model), few)
+    assert (fitted.scores > fitted.detector.threshold)[:200].all()
+
+
+def test_it_survives_storage(fitted, sets, problem, tmp_path):
+    save_detector(fitted.detector, tmp_path / "detector")
+    loaded = load_detector(tmp_path / "detector", problem.model)
+    images = sets[0].images[:300]
+    assert loaded.threshold == fitted.detector.threshold
+    np.testing.assert_allclose(loaded.score(images), fitted.detector.score(images))
+
+
+def test_members_that_need_labels_say_so(sets, settings, problem, problem_set):
+    label = replace(settings, combined=["label"], label=replace(settings.label, epochs=1))
+    fitted = Combined.fit(problem_set, problem_set, Models(problem.model, problem.model), label)
+    with pytest.raises(InputError, match="detector label needs labels"):
+        fitted.detector.score(problem_set.images)
