@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from robust_distillation.arrays import Array
+
+if TYPE_CHECKING:
+    from robust_distillation.auditing.filtering import Curve
+
+SMALLEST_RATE = 1e-3  # of clean images discarded, that is drawn
 
 
 def learning_curves(history: dict[str, list[float]], title: str) -> Figure:
@@ -31,19 +36,22 @@ def score_histogram(scores: Array, poisoned: Array, threshold: float) -> Figure:
     bins = np.linspace(scores.min(), scores.max(), 50)
     axes.hist([scores[~poisoned], scores[poisoned]], bins=bins, stacked=True, label=["clean", "poisoned"])
     axes.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.4f}")
-    axes.set(xlabel="reconstruction error", ylabel="images", title="Scores of the training set")
+    axes.set(xlabel="score", ylabel="images", title="Scores of the training set")
     axes.legend()
     return figure
 
 
-def roc_figure(false_positive: Array, true_positive: Array, auroc: float) -> Figure:
-    """Draw a receiver operating characteristic beside chance."""
-    figure = Figure(figsize=(4, 3.6), layout="constrained")
+def roc_figure(curves: "Mapping[str, Curve]") -> Figure:
+    """Draw receiver operating characteristics by name beside chance, small losses of clean images drawn large."""
+    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
     axes = figure.subplots()
-    axes.plot(false_positive, true_positive, label=f"AUROC {auroc:.3f}")
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance")
+    chance = np.geomspace(SMALLEST_RATE, 1, 50)
+    axes.plot(chance, chance, color="grey", linestyle=":", label="chance")
+    for name, curve in curves.items():
+        axes.plot(curve.false_positive, curve.true_positive, label=f"{name}: AUROC {curve.figures['auroc']:.3f}")
+    axes.set(xscale="log", xlim=(SMALLEST_RATE, 1), ylim=(0, 1.02))
     axes.set(xlabel="clean images discarded", ylabel="poison discarded", title="Filter against the truth")
-    axes.legend()
+    axes.legend(fontsize=8)
     return figure
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from robust_distillation.arrays import Array
 from robust_distillation.auditing.filtering import roc
@@ -32,9 +31,11 @@ def trade_off(clean: Array, attacked: Array) -> TradeOff:
     """Compare how far clean (N,) and attacked (M,) images exceed a deployed threshold; above 0 they are refused."""
     scores = np.concatenate([clean, attacked])
     is_attacked = np.arange(len(scores)) >= len(clean)
+    curve = roc(scores, is_attacked)
     return TradeOff(
-        *roc(scores, is_attacked),
-        auroc=float(roc_auc_score(is_attacked, scores)),
+        curve.false_positive,
+        curve.true_positive,
+        auroc=curve.figures["auroc"],
         clean_refused=float((clean > 0).mean()),
         attacked_refused=float((attacked > 0).mean()),
     )

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 
 from robust_distillation.auditing.figures import roc_figure, score_histogram
-from robust_distillation.auditing.filtering import audit_filter, roc
+from robust_distillation.auditing.filtering import audit_filter, curves
 from robust_distillation.dataset.pickles import load_pickle
 from robust_distillation.defences.detectors import RECORD
 from robust_distillation.errors import InputError
@@ -25,10 +25,9 @@ def main(params: Params) -> None:
         raise InputError(f"{SCORES} and {TRUTH} list different images; run `dvc repro filter_audit`")
     scores = np.array([float(row["score"]) for row in rows])
     kept = np.array([row["kept"] == "1" for row in rows])
-    metrics = audit_filter(scores, kept, truth["kinds"], truth["strengths"])
-    poisoned = truth["kinds"] != ""
+    kinds, strengths = truth["kinds"], truth["strengths"]
+    metrics = audit_filter(scores, kept, kinds, strengths, truth["tracks"])
     threshold = read_record(DETECTOR / RECORD, Detecting).threshold
-    report_figure("filter_scores", score_histogram(scores, poisoned, threshold))
-    if isinstance(metrics["auroc"], float):
-        report_figure("filter_roc", roc_figure(*roc(scores, poisoned), metrics["auroc"]))
+    report_figure("filter_scores", score_histogram(scores, kinds != "", threshold))
+    report_figure("filter_roc", roc_figure(curves(scores, kinds, strengths)))
     report_metrics("filter_audit", metrics)

@@ -28,7 +28,7 @@ def main(params: Params) -> None:
     result = poison(train.features, train.labels, surrogate, params.poison)
     poisoned = replace(train, features=result.features, labels=result.labels)
     poisoned.save(POISONED)
-    save_pickle(TRUTH, {"ids": train.ids, "kinds": result.kinds, "strengths": result.strengths})
+    save_pickle(TRUTH, {"ids": train.ids, "tracks": train.tracks, "kinds": result.kinds, "strengths": result.strengths})
 
     rows = np.flatnonzero(result.kinds != "")
     figures = {"surrogate_accuracy_before": 0.0, "surrogate_accuracy_after": 0.0, "largest_change": 0}
