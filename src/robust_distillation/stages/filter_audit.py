@@ -1,19 +1,27 @@
 """filter_audit: the only stage that knows which rows are poisoned tells what the filter was worth."""
 
 import csv
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robust_distillation.auditing.figures import roc_figure, score_histogram
+from robust_distillation.arrays import Array
+from robust_distillation.auditing.figures import image_rows, roc_figure, score_histogram
 from robust_distillation.auditing.filtering import audit_filter, curves
-from robust_distillation.dataset.pickles import load_pickle
+from robust_distillation.classifiers.storage import load_autoencoder
+from robust_distillation.dataset.pickles import ImageSet, load_pickle
+from robust_distillation.defences.autoencoder import reconstruct
 from robust_distillation.defences.detectors import RECORD
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_record
 from robust_distillation.params import Params
-from robust_distillation.paths import DETECTOR, SCORES, TRUTH
+from robust_distillation.paths import AUTOENCODER, DETECTOR, POISONED, SCORES, TRAIN, TRUTH
 from robust_distillation.records import Detecting
 from robust_distillation.stages.results import report_figure, report_metrics
+from robust_distillation.threats.poisons.poison import cells
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def main(params: Params) -> None:
@@ -30,4 +38,25 @@ def main(params: Params) -> None:
     threshold = read_record(DETECTOR / RECORD, Detecting).threshold
     report_figure("filter_scores", score_histogram(scores, kinds != "", threshold))
     report_figure("filter_roc", roc_figure(curves(scores, kinds, strengths)))
+    report_figure("filter_samples", _samples(kinds, strengths, scores, kept))
     report_metrics("filter_audit", metrics)
+
+
+def _samples(kinds: Array, strengths: Array, scores: Array, kept: Array) -> "Figure":
+    """Draw a caught and a missed image of each kind and strength, and of clean ones, with their reconstructions."""
+    groups = {"clean": kinds == "", **cells(kinds, strengths)}
+    shown, columns = [], []
+    for name, group in groups.items():
+        for verdict, rows in (("discarded", group & ~kept), ("kept", group & kept)):
+            for row in np.flatnonzero(rows)[:1]:
+                shown.append(row)
+                columns.append(f"{name}\nscore {scores[row]:.3g}\n{verdict}")
+    original, poisoned = (ImageSet.load(path).take(np.array(shown)).images for path in (TRAIN, POISONED))
+    reconstructed = reconstruct(load_autoencoder(AUTOENCODER, poisoned.shape[1:]), poisoned)
+    pictures = {
+        "original": original,
+        "as it came": poisoned,
+        "reconstructed": reconstructed,
+        "residual x10": np.clip(0.5 + 10 * (poisoned - reconstructed), 0, 1),
+    }
+    return image_rows(pictures, "What the filter keeps and discards", columns)
