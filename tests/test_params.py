@@ -254,7 +254,11 @@ def test_an_epsilon_is_written_as_people_do(epsilon, text):
             r"abstention\.measure outlier needs student\.labels outlier; set both, or another measure",
         ),
         ("filter.inference_detector", "label", "detector label needs labels, which images lack at inference"),
-        ("filter.detector", "nope", r"filter\.detector: must be one of mse, kl, combined, label, residual, or package"),
+        (
+            "filter.detector",
+            "nope",
+            r"filter\.detector: must be one of mse, kl, combined, label, residual, trigger, or package",
+        ),
         ("filter.combined", ["mse", "combined"], "combined lists combined; name the detectors that it is made of"),
         ("filter.combined", [], "filter.combined: must name at least one detector"),
         ("filter.residual.drop", 1.0, r"filter\.residual\.drop: Input should be less than 1"),

@@ -106,7 +106,7 @@ class Filter:
     keep_clean: PositiveShare
     reform: Reform
     combined: Annotated[list[str], several_of(DETECTORS), distinct()] = Field(
-        default_factory=lambda: ["residual", "label"]
+        default_factory=lambda: ["residual", "label", "trigger"]
     )
     label: Training = Training(architecture="cnn", epochs=15, batch_size=64, learning_rate=0.001, seed=206)
     residual: Residual = Residual()

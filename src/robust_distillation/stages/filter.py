@@ -50,7 +50,7 @@ def main(params: Params) -> None:
     reform_set(autoencoder, survivors, settings.reform).save(FILTERED)
     with replacing(SCORES) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle)
-        writer.writerow(["id", "label", "score", "kept", "reason", *fitted.parts])
+        writer.writerow(["id", "label", "score", "kept", "reason", *(f"p_{name}" for name in fitted.parts)])
         written = [[f"{score:.8f}" for score in found] for found in (scores, *fitted.parts.values())]
         columns = train.ids, train.labels, written[0], kept.astype(int), reasons(kept, settings.detector, fitted.parts)
         writer.writerows(zip(*columns, *written[1:], strict=True))

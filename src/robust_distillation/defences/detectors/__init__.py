@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from robust_distillation.defences.detectors.detector import Detector
 
 RECORD = "detector.json"  # of what is stored of a detector besides its networks
-NEED_LABELS = ("label", "combined")  # detectors of the training set alone
+NEED_LABELS = ("label", "trigger", "combined")  # detectors of the training set alone
 _ROOM = "robust_distillation.defences.detectors"
 DETECTORS: "Registry[type[Detector]]" = Registry(
     "detector",
@@ -18,5 +18,6 @@ DETECTORS: "Registry[type[Detector]]" = Registry(
         "combined": f"{_ROOM}.combined:Combined",
         "label": f"{_ROOM}.label:LabelDisagreement",
         "residual": f"{_ROOM}.residual:Residual",
+        "trigger": f"{_ROOM}.trigger:SpectralSignature",
     },
 )

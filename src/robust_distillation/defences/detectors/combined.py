@@ -99,5 +99,5 @@ def p_values(scores: Array, reference: Array) -> Array:
 def smallest(parts: Mapping[str, Array]) -> Array:
     """Return -log of the smallest p-value (N,) of several detectors, times their number, at least 0."""
     corrected = len(parts) * np.min(list(parts.values()), axis=0)
-    scores: Array = -np.log(np.minimum(1.0, corrected))
+    scores: Array = np.abs(np.log(np.minimum(1.0, corrected)))
     return scores
