@@ -21,8 +21,8 @@ SMALLEST = 1e-12
 class SpectralSignature:
     """Scores images by their features' squared projection on the top direction of their label (Tran et al. 2018).
 
-    The features are what the last layer of the defender's probe gets, which learned from the training set as it came, and
-    so learned the trigger too. The projections of a label's images are divided by their median, so that labels compare.
+    The features are what the last layer of the defender's probe gets, which learned from the training set as it came,
+    and so learned the trigger too. Projections of a label's images are divided by their median, so that labels compare.
 
     Attributes:
         probe: images to logits.
@@ -69,9 +69,8 @@ class SpectralSignature:
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
         """Make again what was stored."""
-        return cls(
-            networks["probe"], **{name: np.array(found) for name, found in settings.items()}, threshold=threshold
-        )
+        arrays = {name: np.array(found) for name, found in settings.items()}
+        return cls(networks["probe"], **arrays, threshold=threshold)
 
     def score(self, images: Array, labels: Array | None = None) -> Array:
         """Return the scores (N,), at least 0, of float32 images (N, H, W, C) in [0, 1].
