@@ -132,6 +132,7 @@ def trained(came: Array, made: Array, settings: Settings, *, steps: int, seed: i
     batches = shuffled_batches((images, targets), settings.batch_size, seed).repeat().take(steps)
     model.fit(
         batches.map(lambda batch, target: (tf.cast(batch, tf.float32) / 255, target)),
+        shuffle=False,  # the batches come shuffled
         verbose=0,
         callbacks=[TqdmCallback(verbose=0, desc="training a detector", tqdm_class=Bar)],
     )

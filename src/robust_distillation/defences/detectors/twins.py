@@ -15,6 +15,7 @@ from robust_distillation.threats.evasion.square import Square
 from robust_distillation.threats.evasion.victim import Model
 
 LEVELS = (1, 1.5, 2, 3, 4, 6, 8, 9.6)  # epsilons of gradient signs, in grey levels
+COARSE = (2, 4, 8)  # of those in four large steps
 LENGTHS = (0.25, 0.5, 1.0)  # epsilons in L2
 SIGNS, L2, SQUARES = 0.8, 0.12, 0.08  # shares of the images
 QUERIES = 100
@@ -26,14 +27,9 @@ SHRUNK = 0.75  # smallest size to which an image is resized and back
 
 def _cells() -> list[tuple[float, Attack, float]]:
     """Return weight, attack and epsilon of each group of twins."""
-    signs: list[tuple[Attack, float]] = []
-    for level in LEVELS:
-        epsilon = level / 255
-        signs += [
-            (FGSM(), epsilon),
-            (IFGSM(steps=4, step_size=1.5 * epsilon / 4, early_stop=False), epsilon),
-            (IFGSM(steps=8, step_size=1 / 255, early_stop=False), epsilon),
-        ]
+    fine = IFGSM(steps=8, step_size=1 / 255, early_stop=False)
+    signs: list[tuple[Attack, float]] = [(attack, level / 255) for attack in (FGSM(), fine) for level in LEVELS]
+    signs += [(IFGSM(steps=4, step_size=1.5 * level / 255 / 4, early_stop=False), level / 255) for level in COARSE]
     lengths = [(PGD(norm="l2", steps=8, early_stop=False), epsilon) for epsilon in LENGTHS]
     squares = [(Square(queries=QUERIES), level / 255) for level in (4, 8)]
     return [
