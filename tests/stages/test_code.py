@@ -74,6 +74,13 @@ def test_an_edit_of_an_attack_audits_anew_and_trains_nothing_anew(params):
     assert stale == {"robustness"}
 
 
+def test_detectors_are_followed_where_they_are_asked_for(params):
+    asked = replace(params, filter=replace(params.filter, detector="combined"))
+    own = {"defences.detectors.residual", "defences.detectors.label", "defences.detectors.twins"}
+    assert own <= listed(asked, "filter")
+    assert not own & listed(params, "filter")
+
+
 def test_the_look_of_a_figure_makes_nothing_stale(params):
     assert not any("auditing.figures" in listed(params, stage) for stage in STAGES)
 

@@ -111,6 +111,13 @@ class Filter:
     label: Training = Training(architecture="cnn", epochs=15, batch_size=64, learning_rate=0.001, seed=206)
     residual: Residual = Residual()
 
+    @property
+    def unused(self) -> set[str]:
+        """Settings of detectors that are not asked for."""
+        asked = {self.detector, self.inference_detector}
+        asked |= set(self.combined) if "combined" in asked else set()
+        return {"combined", "label", "residual"} - asked
+
     @model_validator(mode="after")
     def members_are_others(self) -> "Filter":
         """Refuse a combination of itself."""

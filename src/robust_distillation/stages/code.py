@@ -113,6 +113,8 @@ def _entries(params: Params, listed: Iterable[str]) -> Iterator[str]:
 
 def _entries_of(section: Any, only: str | None = None) -> Iterator[str]:
     for name, hint in get_type_hints(type(section), include_extras=True).items():
+        if name in getattr(section, "unused", ()):
+            continue
         value = getattr(section, name)
         if hasattr(value, "__dataclass_fields__"):
             yield from _entries_of(value)
