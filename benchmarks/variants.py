@@ -1,7 +1,5 @@
 """The network `srn` less what it was given for adversarial training, to see what that is worth."""
 
-from typing import Any
-
 import keras
 from keras import layers
 
@@ -10,21 +8,18 @@ from robust_distillation.classifiers.architectures import srn
 
 def unstandardised(shape: tuple[int, ...], n_classes: int) -> keras.Model:
     """Return `srn` on images as they come."""
-
-    def clone(layer: Any) -> Any:
-        return layers.Identity() if isinstance(layer, layers.LayerNormalization) else _same(layer)
-
-    return keras.models.clone_model(srn(shape, n_classes), clone_function=clone)
+    return _with(layers.Identity, layers.LayerNormalization, srn(shape, n_classes))
 
 
 def relu(shape: tuple[int, ...], n_classes: int) -> keras.Model:
     """Return `srn` with ReLU."""
-
-    def clone(layer: Any) -> Any:
-        return layers.ReLU() if isinstance(layer, layers.Activation) else _same(layer)
-
-    return keras.models.clone_model(srn(shape, n_classes), clone_function=clone)
+    return _with(layers.ReLU, layers.Activation, srn(shape, n_classes))
 
 
-def _same(layer: Any) -> Any:
-    return layer.__class__.from_config(layer.get_config())
+def _with(other: type[layers.Layer], kind: type[layers.Layer], model: keras.Model) -> keras.Model:
+    """Return a new model with another layer wherever one of a kind is."""
+
+    def clone(layer: layers.Layer) -> layers.Layer:
+        return other() if isinstance(layer, kind) else layer.__class__.from_config(layer.get_config())
+
+    return keras.models.clone_model(model, clone_function=clone)

@@ -10,7 +10,7 @@ import numpy as np
 from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors import DETECTORS
-from robust_distillation.defences.detectors.detector import Detector, Fitted, Models, record_of, restore
+from robust_distillation.defences.detectors.detector import Detector, Fitted, Models, restore
 from robust_distillation.defences.settings import Filter
 from robust_distillation.records import Detecting
 
@@ -49,7 +49,7 @@ class Combined:
         return {
             name: {
                 "threshold": detector.threshold,
-                "settings": record_of(detector).settings,
+                "settings": detector.settings,
                 "reference": self.references[name].tolist(),
             }
             for name, detector in self.members.items()

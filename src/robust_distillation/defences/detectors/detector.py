@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from robust_distillation.arrays import Array
@@ -95,6 +96,21 @@ class Fitted:
     scores: Array
     reference: Array
     parts: Mapping[str, Array] = field(default_factory=dict)
+
+
+def threshold_for(scores: Array, keep_clean: float) -> float:
+    """Return the smallest of the scores (N,) of clean images that at least a share `keep_clean` does not exceed."""
+    return float(np.quantile(scores, keep_clean, method="higher"))
+
+
+def refuse_settings(name: str, settings: dict[str, Any]) -> None:
+    """Refuse stored settings of a detector that has none besides its threshold.
+
+    Raises:
+        InputError: there are some.
+    """
+    if settings:
+        raise InputError(f"detector {name} has no settings besides the threshold. Received: {settings}")
 
 
 def margin(detector: Detector, images: tf.Tensor) -> tf.Tensor:

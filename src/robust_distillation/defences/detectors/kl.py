@@ -12,9 +12,8 @@ from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import PREDICTED_AT_ONCE, predict_logits
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
-from robust_distillation.defences.detectors.detector import Fitted, Models
+from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings
 from robust_distillation.defences.settings import Filter
-from robust_distillation.errors import InputError
 
 SMALLEST = 1e-7  # of a probability, as in Keras' divergence
 
@@ -61,8 +60,7 @@ class PredictionChange:
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
         """Make again what was stored."""
-        if settings:
-            raise InputError(f"detector kl has no settings besides the threshold. Received: {settings}")
+        refuse_settings("kl", settings)
         return cls(networks["autoencoder"], networks["probe"], threshold)
 
     def score(self, images: Array, labels: Array | None = None) -> Array:

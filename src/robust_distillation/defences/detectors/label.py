@@ -10,7 +10,7 @@ import numpy as np
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import one_hot, predict_logits, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.defences.detectors.detector import Fitted, Models
+from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings, threshold_for
 from robust_distillation.defences.detectors.folds import FOLDS, folds_of
 from robust_distillation.defences.distillation import soften
 from robust_distillation.defences.settings import Filter
@@ -57,14 +57,13 @@ class LabelDisagreement:
             scores[fold_of == fold] = _surprise(_probabilities(networks[name], unseen.images), unseen.labels)
             of_trusted.append(_surprise(_probabilities(networks[name], trusted.images), trusted.labels))
         reference = np.concatenate(of_trusted)
-        threshold = float(np.quantile(reference, settings.keep_clean, method="higher"))
+        threshold = threshold_for(reference, settings.keep_clean)
         return Fitted(cls(networks, threshold), scores, reference)
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
         """Make again what was stored."""
-        if settings:
-            raise InputError(f"detector label has no settings besides the threshold. Received: {settings}")
+        refuse_settings("label", settings)
         return cls({name: networks[name] for name in FOLDS}, threshold)
 
     def score(self, images: Array, labels: Array | None = None) -> Array:

@@ -11,9 +11,8 @@ import tensorflow as tf
 from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
-from robust_distillation.defences.detectors.detector import Fitted, Models
+from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings
 from robust_distillation.defences.settings import Filter
-from robust_distillation.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class ReconstructionError:
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
         """Make again what was stored."""
-        if settings:
-            raise InputError(f"detector mse has no settings besides the threshold. Received: {settings}")
+        refuse_settings("mse", settings)
         return cls(networks["autoencoder"], threshold)
 
     def score(self, images: Array, labels: Array | None = None) -> Array:

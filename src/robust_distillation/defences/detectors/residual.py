@@ -19,7 +19,7 @@ from robust_distillation.classifiers.training import (
     shuffled_batches,
 )
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.defences.detectors.detector import Fitted, Models
+from robust_distillation.defences.detectors.detector import Fitted, Models, threshold_for
 from robust_distillation.defences.detectors.folds import FOLDS, folds_of
 from robust_distillation.defences.detectors.twins import altered, twins
 from robust_distillation.defences.settings import Filter
@@ -76,9 +76,9 @@ class Residual:
                 logits[unseen] = predict_logits(networks[name], train.images[unseen])[:, 0]
                 kept[unseen] = logits[unseen] <= np.quantile(logits[unseen], 1 - chosen.drop)
         clean = [predict_logits(networks[name], trusted.images)[:, 0] for name in FOLDS]
-        offsets = [float(np.quantile(found, settings.keep_clean, method="higher")) for found in clean]
+        offsets = [threshold_for(found, settings.keep_clean) for found in clean]
         moved = np.array(clean) - np.array(offsets)[:, None]
-        shift = float(np.quantile(moved.mean(axis=0), settings.keep_clean, method="higher"))
+        shift = threshold_for(moved.mean(axis=0), settings.keep_clean)
         scores = softplus(logits - np.array(offsets)[fold_of])
         return Fitted(cls(networks, offsets, shift), scores, softplus(moved.ravel()))
 

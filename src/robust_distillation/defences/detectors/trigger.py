@@ -1,7 +1,7 @@
 """A detector of backdoors: images whose features lie apart from those of their label, as a trigger makes them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.defences.detectors.detector import Fitted, Models
+from robust_distillation.defences.detectors.detector import Fitted, Models, threshold_for
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
 
@@ -62,9 +62,8 @@ class SpectralSignature:
             scales[label] = np.median(np.square((own - means[label]) @ directions[label]))
         detector = cls(models.probe, means, directions, np.maximum(scales, SMALLEST), 0.0)
         reference = detector.score(trusted.images, trusted.labels)
-        threshold = float(np.quantile(reference, settings.keep_clean, method="higher"))
-        fitted = cls(models.probe, means, directions, detector.scales, threshold)
-        return Fitted(fitted, fitted.score(train.images, train.labels), reference)
+        detector = replace(detector, threshold=threshold_for(reference, settings.keep_clean))
+        return Fitted(detector, detector._projected(features, train.labels), reference)
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
@@ -80,7 +79,11 @@ class SpectralSignature:
         """
         if labels is None:
             raise InputError("detector trigger needs labels: it is for the training set")
-        away = _features(self.probe, images) - self.means[labels]
+        return self._projected(_features(self.probe, images), labels)
+
+    def _projected(self, features: Array, labels: Array) -> Array:
+        """Return the scores (N,) of features (N, D)."""
+        away = features - self.means[labels]
         return np.asarray(np.square(np.sum(away * self.directions[labels], axis=1)) / self.scales[labels])
 
 

@@ -36,7 +36,7 @@ class Backdoor(Poison):
 
     def eligible(self, labels: Array, settings: Settings) -> Array:
         """Return the rows of the target class with clean labels, else those that are to be led to it."""
-        check_target(self.stamp.__name__, labels, settings)
+        check_target(labels, settings)
         return labels == settings.target if self.clean else led(labels, settings)
 
     def most(self, settings: Settings) -> float:

@@ -34,7 +34,7 @@ class ClassFlip(LabelFlip):
         """Return the rows of the class `source`."""
         if settings.source is None:
             raise InputError("poison class_flip needs a source, the class whose images it gives the target's label")
-        check_target("class_flip", labels, settings)
+        check_target(labels, settings)
         return np.equal(labels, settings.source)
 
     def __call__(

@@ -123,14 +123,14 @@ def called(kind: str, strength: float) -> str:
     return f"{kind} {format_epsilon(strength)}" if strength else kind
 
 
-def check_target(kind: str, labels: Array, settings: Settings) -> None:
+def check_target(labels: Array, settings: Settings) -> None:
     """Refuse a target class of which there is no image.
 
     Raises:
         InputError: so it is.
     """
     if settings.target not in labels:
-        raise InputError(f"poison {kind}: target {settings.target} is the label of no training image; choose another")
+        raise InputError(f"poison: target {settings.target} is the label of no training image; choose another")
 
 
 def _without_rows(kind: str, strength: float, share: int, eligible: int, settings: Settings) -> str:
