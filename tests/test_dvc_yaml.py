@@ -260,4 +260,5 @@ def test_the_preset_of_the_paper_is_what_is_trained_beside_the_default(tmp_path)
         published = getattr(params.published, name)
         assert replace(getattr(params, name), seed=published.seed) == published
     assert params.filter.reform == params.published.reform
+    assert params.filter.detector == params.published.detector
     assert params.filter.inference_detector == "same"

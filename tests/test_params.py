@@ -253,7 +253,12 @@ def test_an_epsilon_is_written_as_people_do(epsilon, text):
             "outlier",
             r"abstention\.measure outlier needs student\.labels outlier; set both, or another measure",
         ),
-        ("filter.inference_detector", "label", "detector label needs labels, which images lack at inference"),
+        (
+            "filter.inference_detector",
+            "label",
+            r"filter\.inference_detector: detector label needs labels, which images lack at inference",
+        ),
+        ("published.detector", "trigger", r"published\.detector: detector trigger needs labels"),
         (
             "filter.detector",
             "nope",

@@ -81,13 +81,12 @@ class Params:
     @model_validator(mode="after")
     def deployed_detectors_need_no_label(self) -> "Params":
         """Refuse to deploy a detector of the training set alone."""
-        asked = self.filter.inference_detector
-        deployed = self.filter.detector if asked == "same" else asked
-        if deployed in NEED_LABELS:
-            raise ValueError(
-                f"filter.inference_detector {asked}: detector {deployed} needs labels, which images lack at inference; "
-                "choose another, or none"
-            )
+        asked = {"filter.inference_detector": self.filter.deployed, "published.detector": self.published.detector}
+        for key, deployed in asked.items():
+            if deployed in NEED_LABELS:
+                raise ValueError(
+                    f"{key}: detector {deployed} needs labels, which images lack at inference; choose another"
+                )
         return self
 
     @model_validator(mode="after")

@@ -1,3 +1,4 @@
+import csv
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from robust_distillation.paths import (
     INFERENCE_DETECTOR,
     POISONED,
     PROBE,
-    SURVIVORS,
+    PUBLISHED_DETECTOR,
+    PUBLISHED_FILTERED,
+    SCORES,
     TRUSTED,
 )
 from robust_distillation.stages import filter as stage
@@ -57,15 +60,15 @@ def brightness(threshold):
 BRIGHT = brightness(0.9)
 
 
-@pytest.mark.parametrize(("asked", "deployed"), [("same", "mse"), (f"{__name__}:BRIGHT", f"{__name__}:BRIGHT")])
-def test_the_training_set_and_what_is_deployed_may_have_detectors_of_their_own(
+@pytest.mark.parametrize(("asked", "deployed"), [("same", f"{__name__}:BRIGHT"), ("mse", "mse"), ("none", None)])
+def test_the_training_set_what_is_deployed_and_the_published_defence_have_detectors_of_their_own(
     problem, problem_set, tmp_path, monkeypatch, asked, deployed
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     monkeypatch.setattr(stage, "report_metrics", lambda *_: None)
     params = load_params(ROOT / "params.yaml")
-    asked_for = replace(params.filter, inference_detector=asked, reform="reconstruct")
+    asked_for = replace(params.filter, detector=f"{__name__}:BRIGHT", inference_detector=asked, reform="none")
     params = replace(params, filter=asked_for)
     for path in (POISONED, TRUSTED):
         problem_set.save(path)
@@ -75,9 +78,14 @@ def test_the_training_set_and_what_is_deployed_may_have_detectors_of_their_own(
     save_model(keras.Model(image, keras.layers.Rescaling(0.9)(image)), AUTOENCODER)
     stage.main(params)
 
-    assert read_json(DETECTOR / "detector.json")["name"] == "mse"
-    assert read_json(INFERENCE_DETECTOR / "detector.json")["name"] == deployed
-    raw, reformed = ImageSet.load(SURVIVORS), ImageSet.load(FILTERED)
-    np.testing.assert_array_equal(raw.ids, reformed.ids)
-    np.testing.assert_array_equal(raw.features, problem_set.features[np.isin(problem_set.ids, raw.ids)])
-    np.testing.assert_allclose(reformed.features, 0.9 * raw.features, atol=0.51)
+    assert read_json(DETECTOR / "detector.json")["name"] == f"{__name__}:BRIGHT"
+    assert read_json(PUBLISHED_DETECTOR / "detector.json")["name"] == "mse"
+    stored = INFERENCE_DETECTOR / "detector.json"
+    assert (read_json(stored)["name"] if deployed else stored.exists()) == (deployed or False)
+    with SCORES.open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    for path, reform, column in ((FILTERED, 1.0, "kept"), (PUBLISHED_FILTERED, 0.9, "published_kept")):
+        left = ImageSet.load(path)
+        assert left.ids.tolist() == [row["id"] for row in rows if row[column] == "1"]
+        raw = problem_set.features[np.isin(problem_set.ids, left.ids)]
+        np.testing.assert_allclose(left.features, reform * raw, atol=0.51)

@@ -112,6 +112,12 @@ class Filter:
     residual: Residual = Residual()
 
     @property
+    def deployed(self) -> str | None:
+        """Name of the detector at inference, if there is one."""
+        named = {"same": self.detector, "none": None}
+        return named.get(self.inference_detector, self.inference_detector)
+
+    @property
     def unused(self) -> set[str]:
         """Settings of detectors that are not asked for."""
         asked = {self.detector, self.inference_detector}
@@ -158,8 +164,17 @@ class Abstention:
 
 @section
 class Published:
-    """The defence that is trained for comparison, behind the detector of the filter."""
+    """The defence that is trained for comparison.
 
+    Attributes:
+        detector: by which its training set is filtered, with the settings of the filter, and which is deployed.
+        reform: of its training set and of what is to be answered.
+        teacher: its teacher.
+        student: its student.
+        abstention: when that abstains.
+    """
+
+    detector: Annotated[str, one_of(DETECTORS)]
     reform: Reform
     teacher: Teacher
     student: Student

@@ -49,7 +49,7 @@ RESULTLESS = {
 SERVED = f"{PACKAGE}.tracking.serving"  # MLflow runs it by its path
 LOADED = {  # params of other stages, whose entries a stage runs as it loads what they left
     "student": ["filter.detector", "filter.inference_detector"],
-    "robustness": ["filter.detector", "filter.inference_detector"],
+    "robustness": ["filter.detector", "filter.inference_detector", "published.detector"],
     "register": ["filter.detector", "filter.inference_detector"],
 }
 

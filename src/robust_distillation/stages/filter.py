@@ -23,8 +23,9 @@ from robust_distillation.paths import (
     INFERENCE_DETECTOR,
     POISONED,
     PROBE,
+    PUBLISHED_DETECTOR,
+    PUBLISHED_FILTERED,
     SCORES,
-    SURVIVORS,
     TRUSTED,
 )
 from robust_distillation.records import Classes
@@ -33,41 +34,59 @@ from robust_distillation.stages.results import report_metrics
 
 
 def main(params: Params) -> None:
-    """Fit the detector with trusted images that the autoencoder was not trained on, then filter."""
+    """Fit the detectors with trusted images that the autoencoder was not trained on, then filter.
+
+    Beside the detector of the filter, the one that the published defence filters by has its own survivors.
+    """
     seed_everything(params.autoencoder.seed)
     settings = params.filter
     _, calibrate = split_trusted(params, ImageSet.load(TRUSTED))
     autoencoder = load_autoencoder(AUTOENCODER, calibrate.features.shape[1:])
     train = ImageSet.load(POISONED)
     models = Models(autoencoder, load_model(PROBE))
-    fitted = DETECTORS[settings.detector].fit(train, calibrate, models, settings)
-    detector, scores = fitted.detector, fitted.scores
-    kept = scores <= detector.threshold
-    check_classes(train.labels, kept, detector.threshold)
+    asked = dict.fromkeys((settings.detector, params.published.detector, settings.deployed or settings.detector))
+    fitted = {name: DETECTORS[name].fit(train, calibrate, models, settings) for name in asked}
+    ours, published = fitted[settings.detector], fitted[params.published.detector]
+    check_classes(train.labels, ours.kept, ours.detector.threshold)
+    check_classes(train.labels, published.kept, published.detector.threshold)
 
-    survivors = train.take(kept)
-    survivors.save(SURVIVORS)
-    reform_set(autoencoder, survivors, settings.reform).save(FILTERED)
+    reform_set(autoencoder, train.take(ours.kept), settings.reform).save(FILTERED)
+    reform_set(autoencoder, train.take(published.kept), params.published.reform).save(PUBLISHED_FILTERED)
+    columns = {
+        "id": train.ids,
+        "label": train.labels,
+        "score": decimals(ours.scores),
+        "kept": ours.kept.astype(int),
+        "reason": reasons(ours.kept, settings.detector, ours.parts),
+        **{f"p_{name}": decimals(part) for name, part in ours.parts.items()},
+        "published_score": decimals(published.scores),
+        "published_kept": published.kept.astype(int),
+    }
     with replacing(SCORES) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle)
-        writer.writerow(["id", "label", "score", "kept", "reason", *(f"p_{name}" for name in fitted.parts)])
-        written = [[f"{score:.8f}" for score in found] for found in (scores, *fitted.parts.values())]
-        columns = train.ids, train.labels, written[0], kept.astype(int), reasons(kept, settings.detector, fitted.parts)
-        writer.writerows(zip(*columns, *written[1:], strict=True))
-    save_detector(detector, DETECTOR)
-    deployed = detector
-    if settings.inference_detector not in ("same", "none"):
-        deployed = DETECTORS[settings.inference_detector].fit(train, calibrate, models, settings).detector
-    save_detector(deployed, INFERENCE_DETECTOR)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    save_detector(ours.detector, DETECTOR)
+    save_detector(published.detector, PUBLISHED_DETECTOR)
+    if settings.deployed is None:
+        with replacing(INFERENCE_DETECTOR) as temporary:
+            temporary.mkdir()
+    else:
+        save_detector(fitted[settings.deployed].detector, INFERENCE_DETECTOR)
     report_metrics(
         "filter",
         {
             "threshold_start": settings.threshold_start,
-            "threshold": detector.threshold,
-            "kept": int(kept.sum()),
-            "discarded": int((~kept).sum()),
+            "threshold": ours.detector.threshold,
+            "kept": int(ours.kept.sum()),
+            "discarded": int((~ours.kept).sum()),
         },
     )
+
+
+def decimals(values: Array) -> list[str]:
+    """Return scores (N,) as text."""
+    return [f"{value:.8f}" for value in values]
 
 
 def reasons(kept: Array, detector: str, parts: Mapping[str, Array]) -> list[str]:

@@ -31,15 +31,23 @@ def main(params: Params) -> None:
     truth = load_pickle(TRUTH)
     if [row["id"] for row in rows] != truth["ids"].tolist():
         raise InputError(f"{SCORES} and {TRUTH} list different images; run `dvc repro filter_audit`")
-    scores = np.array([float(row["score"]) for row in rows])
-    kept = np.array([row["kept"] == "1" for row in rows])
     kinds, strengths = truth["kinds"], truth["strengths"]
-    metrics = audit_filter(scores, kept, kinds, strengths, truth["tracks"])
+    scores, kept = _verdicts(rows)
     threshold = read_record(DETECTOR / RECORD, Detecting).threshold
     report_figure("filter_scores", score_histogram(scores, kinds != "", threshold))
     report_figure("filter_roc", roc_figure(curves(scores, kinds, strengths)))
     report_figure("filter_samples", _samples(kinds, strengths, scores, kept))
-    report_metrics("filter_audit", metrics)
+    ours, published = (
+        audit_filter(*verdicts, kinds, strengths, truth["tracks"])
+        for verdicts in ((scores, kept), _verdicts(rows, "published_"))
+    )
+    report_metrics("filter_audit", ours | {"published": published})
+
+
+def _verdicts(rows: list[dict[str, str]], of: str = "") -> tuple[Array, Array]:
+    """Return scores (N,) and which rows were kept (N,), of one of the two detectors."""
+    scores = np.array([float(row[f"{of}score"]) for row in rows])
+    return scores, np.array([row[f"{of}kept"] == "1" for row in rows])
 
 
 def _samples(kinds: Array, strengths: Array, scores: Array, kept: Array) -> "Figure":

@@ -3,19 +3,17 @@
 from robust_distillation.classifiers.storage import load_autoencoder
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors.detector import load_detector
-from robust_distillation.defences.reform import reform_set
 from robust_distillation.params import Params
-from robust_distillation.paths import AUTOENCODER, DETECTOR, PUBLISHED, SURVIVORS, TEST
+from robust_distillation.paths import AUTOENCODER, PUBLISHED, PUBLISHED_DETECTOR, PUBLISHED_FILTERED, TEST
 from robust_distillation.stages.checkpoints import checkpoint
 from robust_distillation.stages.results import report_metrics
 from robust_distillation.stages.training import answering, train_student, train_teacher
 
 
 def main(params: Params) -> None:
-    """Train its teacher and its student on what the filter left, and save the defence around them."""
-    asked, survivors = params.published, ImageSet.load(SURVIVORS)
-    autoencoder = load_autoencoder(AUTOENCODER, survivors.features.shape[1:])
-    train = reform_set(autoencoder, survivors, asked.reform)
+    """Train its teacher and its student on what its filter left, and save the defence around them."""
+    asked, train = params.published, ImageSet.load(PUBLISHED_FILTERED)
+    autoencoder = load_autoencoder(AUTOENCODER, train.features.shape[1:])
     with checkpoint("published", "teacher", params) as first, checkpoint("published", "student", params) as second:
         teacher, _ = train_teacher(asked.teacher, train, autoencoder, asked.reform, first)
         defence, _ = train_student(
@@ -23,7 +21,7 @@ def main(params: Params) -> None:
             train,
             autoencoder,
             asked.reform,
-            load_detector(DETECTOR, autoencoder),
+            load_detector(PUBLISHED_DETECTOR, autoencoder),
             student=asked.student,
             temperature=asked.teacher.temperature,
             abstaining=asked.abstention,

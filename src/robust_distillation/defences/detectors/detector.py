@@ -97,6 +97,11 @@ class Fitted:
     reference: Array
     parts: Mapping[str, Array] = field(default_factory=dict)
 
+    @property
+    def kept(self) -> Array:
+        """Which images of the training set are not suspicious, booleans (N,)."""
+        return np.less_equal(self.scores, self.detector.threshold)
+
 
 def threshold_for(scores: Array, keep_clean: float) -> float:
     """Return the smallest of the scores (N,) of clean images that at least a share `keep_clean` does not exceed."""
