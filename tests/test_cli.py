@@ -51,3 +51,36 @@ def test_questions_are_answered_anywhere(tmp_path, arguments):
     done = cli(tmp_path, *arguments)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+def test_a_study_queues_every_combination(tmp_path):
+    (tmp_path / "params.yaml").write_text("poison: {kinds: [fgsm], fraction: 0.1}\n")
+    (tmp_path / "dvc.yaml").write_text("stages: {nothing: {cmd: 'true', params: [poison]}}\n")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/poison.yaml").write_text(
+        "poison: {kinds: '[fgsm,pgd],[badnets]', fraction: '0.1,0.2'}\n",
+    )
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for command in (
+        ["git", "init", "-q"],
+        [sys.executable, "-m", "dvc", "init", "-q"],
+        ["git", "add", "."],
+        [*git, "commit", "-qm", "start"],
+    ):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    done = cli(tmp_path, "study", "poison")
+    assert done.returncode == 0, done.stderr
+    assert "run them with `dvc queue start`" in done.stdout
+    listed = [sys.executable, "-m", "dvc", "queue", "status"]
+    waiting = subprocess.run(listed, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert waiting.count("Queued") == 4
+
+
+def test_an_unknown_study_is_answered_with_the_known_ones(tmp_path):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/filter.yaml").write_text("{}")
+    done = cli(tmp_path, "study", "magic")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: studies/magic.yaml: not found; run from the repository root and choose one of: filter\n"
+    )

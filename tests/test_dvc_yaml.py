@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.hydra import get_hydra_sweeps
 
 from robust_distillation.params import Params, load_params
 from robust_distillation.paths import CHECKED, CODE, LOCK
@@ -236,7 +237,10 @@ def test_what_is_shown_is_made():
 
 
 def with_preset(preset: Path, folder: Path) -> Params:
-    changes = flatten(yaml.safe_load(preset.read_text()))
+    return with_changes(flatten(yaml.safe_load(preset.read_text())), folder)
+
+
+def with_changes(changes: dict[str, object], folder: Path) -> Params:
     merged = yaml.safe_load((ROOT / "params.yaml").read_text())
     for name, value in changes.items():
         assert exists(name), name
@@ -252,6 +256,15 @@ def with_preset(preset: Path, folder: Path) -> Params:
 @pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_applies_cleanly(preset, tmp_path):
     with_preset(preset, tmp_path)
+
+
+@pytest.mark.parametrize("study", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_of_a_study_applies_cleanly(study, tmp_path):
+    listed = [f"{key}={values}" for key, values in flatten(yaml.safe_load(study.read_text())).items()]
+    experiments = [change["params.yaml"] for change in get_hydra_sweeps({"params.yaml": listed})]
+    assert len(experiments) > 1
+    for experiment in experiments:
+        with_changes({key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in experiment)}, tmp_path)
 
 
 def test_the_preset_of_the_paper_is_what_is_trained_beside_the_default(tmp_path):

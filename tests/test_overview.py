@@ -21,8 +21,8 @@ def victim(clean, worst):
 def found():
     return {
         "poison": {"poisoned": 2, "of": 8},
-        "filter": {"threshold": 0.0045, "discarded": 1},
-        "filter_audit": {"auroc": None, "precision": 1.0, "recall": 0.5},
+        "filter": {"threshold": 0.0045, "discarded": 1, "trusted": 3},
+        "filter_audit": {"auroc": None, "precision": 1.0, "recall": 0.5, "published": {"auroc": 0.55}},
         "autoencoder": {"mse_clean": 0.001, "mse_adversarial": 0.002},
         "teacher": {"accuracy": 0.91},
         "student": {"accuracy": 0.92, "coverage": 0.9, "accuracy_when_answering": None},
@@ -62,10 +62,11 @@ def test_results_fit_the_screen_and_say_what_fell_short(show):
     for told in (
         "train 8, validate 2, test 4, trusted 3",
         "accuracy 0.92; answers 0.90, none of them right",
-        "AUROC none",
+        "AUROC none, published 0.55; discarded 1",
     ):
         assert told in text
     assert "trusted 3 of 30 asked for" in text
+    assert "for want of trusted images" not in text
     assert "validate 2 of" not in text
     (defence,) = (line.split() for line in text.splitlines() if "defence" in line)
     assert [word for word in defence if word[0].isdigit()] == ["0.70", "0.12"]

@@ -60,7 +60,6 @@ def test_default_params_load_and_fractions_are_parsed():
         ("register.name", "..student"),
         ("data.archives", None),
         ("data.archives", 5),
-        ("dataset.trusted_samples", 1),
         ("student.seed", 2**32),
         ("student.learning_rate", float("inf")),
         ("filter.threshold_start", float("nan")),
@@ -258,6 +257,12 @@ def test_an_epsilon_is_written_as_people_do(epsilon, text):
             "label",
             r"filter\.inference_detector: detector label needs labels, which images lack at inference",
         ),
+        (
+            "dataset.trusted_samples",
+            0,
+            r"autoencoder\.mode adversarial needs trusted images, but dataset\.trusted_samples is 0",
+        ),
+        ("dataset.trusted_samples", 1, r"trusted_samples 1 cannot be split in two; choose 0 for none, or more"),
         ("published.detector", "trigger", r"published\.detector: detector trigger needs labels"),
         (
             "filter.detector",

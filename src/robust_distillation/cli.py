@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -109,16 +110,36 @@ def results() -> None:
 @click.argument("name")
 def preset(name: str) -> None:
     """Print a preset of presets/ as flags: `dvc exp run $(robust-distillation preset gtsrb-full)`."""
+    click.echo(" ".join(f"-S {change}" for change in changes("presets", name)))
+
+
+@main.command()
+@click.argument("name")
+def study(name: str) -> None:
+    """Queue an experiment for every combination of the values that a study of studies/ lists."""
+    command = ["dvc", "exp", "run", "--queue"]
+    for change in changes("studies", name):
+        command += ["-S", change]
+    if subprocess.run(command, check=False).returncode:  # noqa: S603
+        raise InputError(f"studies/{name}.yaml: DVC did not queue it, see above")
+    click.echo("run them with `dvc queue start`; compare them with `dvc exp show`, or their runs in the MLflow UI")
+
+
+def changes(folder: str, name: str) -> list[str]:
+    """Return the params of a YAML file as DVC takes them, key=value.
+
+    Raises:
+        InputError: there is no such file.
+    """
     import yaml
 
     from robust_distillation.tracking.runs import flatten
 
-    path = Path("presets") / f"{name}.yaml"
+    path = Path(folder) / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
         raise InputError(f"{path}: not found; run from the repository root and choose one of: {known}")
-    changes = flatten(yaml.safe_load(path.read_text()))
-    click.echo(" ".join(f"-S {key}={value}" for key, value in changes.items()))
+    return [f"{key}={value}" for key, value in flatten(yaml.safe_load(path.read_text())).items()]
 
 
 for command in (dataset, promote, rollback, history, register_pretrained):

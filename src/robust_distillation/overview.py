@@ -45,8 +45,9 @@ def _findings(metrics: Mapping[str, Any]) -> dict[str, str]:
         "poison": f"{poison['poisoned']} of {poison['of']} training images",
         "autoencoder": f"MSE {metrics['autoencoder']['mse_clean']:.5f} on clean, "
         f"{metrics['autoencoder']['mse_adversarial']:.5f} on attacked test images",
-        "filter": f"threshold {kept['threshold']:.5f}, AUROC {share(audit['auroc'])}; "
-        f"discarded {kept['discarded']} (precision {share(audit['precision'])}, recall {share(audit['recall'])})",
+        "filter": f"AUROC {share(audit['auroc'])}, published {share(audit['published']['auroc'])}; discarded "
+        f"{kept['discarded']} (precision {share(audit['precision'])}, recall {share(audit['recall'])})"
+        + ("" if kept["trusted"] else "; threshold from the bulk of the training set, for want of trusted images"),
         "teacher": f"accuracy {share(metrics['teacher']['accuracy'])}",
         "student": f"accuracy {share(student['accuracy'])}; answers {share(student['coverage'])}, "
         f"{share(student['accuracy_when_answering'])} of them right",

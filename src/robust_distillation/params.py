@@ -90,6 +90,16 @@ class Params:
         return self
 
     @model_validator(mode="after")
+    def trusted_images_are_there(self) -> "Params":
+        """Refuse an autoencoder that learns from trusted images where there are none."""
+        if self.autoencoder.mode == "adversarial" and not self.dataset.trusted_samples:
+            raise ValueError(
+                "autoencoder.mode adversarial needs trusted images, but dataset.trusted_samples is 0; raise that, or "
+                "set the mode to gaussian"
+            )
+        return self
+
+    @model_validator(mode="after")
     def shares_are_drawn(self) -> "Params":
         """Refuse a share of further images where none are drawn, or where none can be used."""
         for name in ("surrogate", "probe"):

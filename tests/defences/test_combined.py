@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from robust_distillation.defences.detectors import DETECTORS
-from robust_distillation.defences.detectors.combined import Combined, p_values, smallest
+from robust_distillation.defences.detectors.combined import Combined
 from robust_distillation.defences.detectors.detector import Fitted, Models, load_detector, save_detector
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
@@ -84,15 +84,6 @@ def settings(own):
 @pytest.fixture(scope="module")
 def fitted(sets, settings, problem):
     return Combined.fit(sets[0], sets[2], Models(problem.model, problem.model), settings)
-
-
-def test_p_values_are_ranks_among_trusted_images():
-    np.testing.assert_allclose(p_values(np.array([0.0, 1.0, 2.5, 9.0]), np.array([1.0, 2.0, 3.0])), [1, 1, 0.5, 0.25])
-
-
-def test_the_smallest_is_corrected_for_how_many_there_are():
-    found = smallest({"one": np.array([0.01, 0.9]), "other": np.array([0.5, 0.8])})
-    np.testing.assert_allclose(found, [-np.log(0.02), 0])
 
 
 def test_it_finds_what_any_of_them_finds_and_says_which(fitted, sets):

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.classifiers.training import one_hot, train_classifier
 from robust_distillation.defences.detectors.detector import Models, load_detector, save_detector
-from robust_distillation.defences.detectors.trigger import SpectralSignature
+from robust_distillation.defences.detectors.trigger import Trigger
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
 from robust_distillation.threats.poisons.poison import poison
@@ -30,7 +30,7 @@ def fitted(poisoned, problem_set):
     data = train.images, one_hot(train.labels, 4)
     probe, _ = train_classifier(*data, settings, validation=data)
     asked = Filter(detector="trigger", inference_detector="none", threshold_start=0.02, keep_clean=0.9, reform="none")
-    return SpectralSignature.fit(train, problem_set, Models(probe, probe), asked)
+    return Trigger.fit(train, problem_set, Models(probe, probe), asked)
 
 
 def test_a_backdoor_is_found_among_the_images_of_its_target(fitted, poisoned):

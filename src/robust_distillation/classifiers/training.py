@@ -346,6 +346,8 @@ def one_hot(labels: Array, n_classes: int) -> Array:
 
 def predict_logits(model: keras.Model, images: Array, batch_size: int = PREDICTED_AT_ONCE) -> Array:
     """Return logits (N, K) of float32 images (N, H, W, C) in [0, 1]."""
+    if not len(images):
+        return np.zeros((0, *model.output_shape[1:]), np.float32)
     logits: Array = model.predict(images, batch_size=batch_size, verbose=0)
     return logits
 

@@ -54,11 +54,18 @@ class Dataset:
     train_samples: CountOrAll
     validate_samples: Count
     test_samples: CountOrAll
-    trusted_samples: Annotated[int, Field(ge=2)]
+    trusted_samples: Annotated[int, Field(ge=0)]
     image_size: Annotated[int, Field(ge=8, le=512)]
     colour: Literal["rgb", "grey"]
     crop_to_roi: bool
     seed: Seed
+
+    @model_validator(mode="after")
+    def trusted_can_be_split(self) -> "Dataset":
+        """Refuse a trusted part of one image, of which the autoencoder and the threshold need a half each."""
+        if self.trusted_samples == 1:
+            raise ValueError("trusted_samples 1 cannot be split in two; choose 0 for none, or more")
+        return self
 
 
 @section

@@ -217,6 +217,8 @@ def mean_squared_error(model: keras.Model, pairs: Pairs) -> float:
 
 def reconstruct(model: keras.Model, images: Array, batch_size: int = PREDICTED_AT_ONCE) -> Array:
     """Return the reconstructions of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
+    if not len(images):
+        return images
     reconstructions: Array = model.predict(images, batch_size=batch_size, verbose=0)
     return reconstructions
 

@@ -78,6 +78,7 @@ def main(params: Params) -> None:
         {
             "threshold_start": settings.threshold_start,
             "threshold": ours.detector.threshold,
+            "trusted": len(calibrate),
             "kept": int(ours.kept.sum()),
             "discarded": int((~ours.kept).sum()),
         },

@@ -16,16 +16,15 @@ def training_pairs(params: Params) -> tuple[Pairs, Pairs]:
 
     In mode `adversarial` they come from half of the trusted tracks and from the validation set, attacked through the
     defender's probe. In mode `gaussian` they come from the training set, as the defender got it, with the validation
-    set, and from the trusted part.
-
-    Raises:
-        InputError: mode `adversarial` without trusted images.
+    set, and from the trusted part; without that, from the training set, and from the validation set.
     """
     settings = params.autoencoder
     validate, trusted = ImageSet.load(VALIDATE), ImageSet.load(TRUSTED)
     if settings.mode == "gaussian":
-        features = np.concatenate([ImageSet.load(POISONED).features, validate.features])
-        return join(gaussian_pairs(features, settings)), join(gaussian_pairs(trusted.features, settings))
+        own, judged = [ImageSet.load(POISONED).features, validate.features], trusted.features
+        if not len(trusted):
+            own, judged = own[:1], validate.features
+        return join(gaussian_pairs(np.concatenate(own), settings)), join(gaussian_pairs(judged, settings))
     fit, _ = split_trusted(params, trusted)
     probe = load_model(PROBE)
     return (
@@ -35,7 +34,13 @@ def training_pairs(params: Params) -> tuple[Pairs, Pairs]:
 
 
 def split_trusted(params: Params, trusted: ImageSet) -> tuple[ImageSet, ImageSet]:
-    """Split the trusted part by track: one half to train the autoencoder on, one to infer the threshold from."""
+    """Split the trusted part by track: one half to train the autoencoder on, one to infer the threshold from.
+
+    Raises:
+        InputError: it is all of one track.
+    """
+    if not len(trusted):
+        return trusted, trusted
     n_groups = len(np.unique(track_groups(trusted.tracks)))
     if n_groups < 2:
         raise InputError(

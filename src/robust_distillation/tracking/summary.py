@@ -15,6 +15,7 @@ HEADLINES = {
     "filter.threshold_start": "threshold_start",
     "filter.threshold": "threshold",
     "filter_audit.auroc": "filter_auroc",
+    "filter_audit.published.auroc": "published_filter_auroc",
     "filter_audit.precision": "filter_precision",
     "filter_audit.recall": "filter_recall",
     "filter_audit.clean_kept": "clean_kept",

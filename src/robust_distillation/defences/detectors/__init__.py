@@ -18,6 +18,6 @@ DETECTORS: "Registry[type[Detector]]" = Registry(
         "combined": f"{_ROOM}.combined:Combined",
         "label": f"{_ROOM}.label:LabelDisagreement",
         "residual": f"{_ROOM}.residual:Residual",
-        "trigger": f"{_ROOM}.trigger:SpectralSignature",
+        "trigger": f"{_ROOM}.trigger:Trigger",
     },
 )

@@ -11,6 +11,7 @@ from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors import DETECTORS
 from robust_distillation.defences.detectors.detector import Detector, Fitted, Models, restore
+from robust_distillation.defences.detectors.evidence import clean_like, p_values, smallest
 from robust_distillation.defences.settings import Filter
 from robust_distillation.records import Detecting
 
@@ -21,7 +22,7 @@ NOT_FEWER = 1 + 1e-9  # the smallest p-value that there can be is suspicious
 class Combined:
     """Scores images by -log of the smallest p-value of several detectors, times how many they are.
 
-    A p-value is the share of trusted images that score as high, this image counted among them. So at most the share
+    A p-value is the share of trusted images that score as high, see `p_values`. So at most the share
     `1 - keep_clean` of clean images is lost, or one image for each detector where the trusted ones are few.
 
     Attributes:
@@ -65,8 +66,8 @@ class Combined:
         threshold = float(-np.log(min(1.0, rarest * NOT_FEWER)))
         detector = cls({name: one.detector for name, one in fitted.items()}, references, threshold)
         parts = {name: p_values(one.scores, references[name]) for name, one in fitted.items()}
-        of_trusted = {name: p_values(one.reference, references[name]) for name, one in fitted.items()}
-        return Fitted(detector, smallest(parts), smallest(of_trusted), parts)
+        scores = smallest(parts)
+        return Fitted(detector, scores, clean_like(detector.score(trusted.images, trusted.labels), scores), parts)
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
@@ -87,17 +88,3 @@ class Combined:
                 for name, detector in self.members.items()
             }
         )
-
-
-def p_values(scores: Array, reference: Array) -> Array:
-    """Return the share of an ascending reference (M,) that scores (N,) do not exceed, each counted with it: (N,)."""
-    as_high = len(reference) - np.searchsorted(reference, scores, side="left")
-    shares: Array = (1 + as_high) / (1 + len(reference))
-    return shares
-
-
-def smallest(parts: Mapping[str, Array]) -> Array:
-    """Return -log of the smallest p-value (N,) of several detectors, times their number, at least 0."""
-    corrected = len(parts) * np.min(list(parts.values()), axis=0)
-    scores: Array = np.abs(np.log(np.minimum(1.0, corrected)))
-    return scores

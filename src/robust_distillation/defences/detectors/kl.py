@@ -1,7 +1,7 @@
 """alibi-detect's `AdversarialAE`: an image is suspicious where its reconstruction is answered otherwise."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import keras
@@ -12,7 +12,8 @@ from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import PREDICTED_AT_ONCE, predict_logits
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
-from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings
+from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings, threshold_for
+from robust_distillation.defences.detectors.evidence import clean_like
 from robust_distillation.defences.settings import Filter
 
 SMALLEST = 1e-7  # of a probability, as in Keras' divergence
@@ -44,18 +45,14 @@ class PredictionChange:
 
     @classmethod
     def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> Fitted:
-        """Infer the threshold on the trusted images; the training set is scored alone."""
-        from alibi_detect.ad import AdversarialAE
-
-        probabilities = keras.Sequential([models.probe, keras.layers.Softmax()])
-        adversarial = AdversarialAE(
-            threshold=settings.threshold_start, ae=models.autoencoder, model=probabilities, data_type="image"
-        )
-        adversarial.infer_threshold(
-            trusted.images, threshold_perc=100 * settings.keep_clean, batch_size=PREDICTED_AT_ONCE
-        )
-        detector = cls(models.autoencoder, models.probe, float(adversarial.threshold))
-        return Fitted(detector, detector.score(train.images), detector.score(trusted.images))
+        """Infer the threshold on the trusted images, if there are any; the training set is scored alone."""
+        detector = cls(models.autoencoder, models.probe, settings.threshold_start)
+        scores = detector.score(train.images)
+        reference = clean_like(detector.score(trusted.images), scores)
+        threshold = threshold_for(reference, settings.keep_clean)
+        if len(trusted):
+            threshold = _inferred(models, trusted.images, settings)
+        return Fitted(replace(detector, threshold=threshold), scores, reference)
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
@@ -72,6 +69,18 @@ class PredictionChange:
         """Return log(score / threshold) (N,) of images (N, H, W, C), differentiably: above 0 they are suspicious."""
         answers = (self.probe(seen, training=False) for seen in (images, reconstruction(self.autoencoder, images)))
         return tf.math.log(tf.maximum(_divergence(*answers), 1e-12) / max(self.threshold, 1e-12))
+
+
+def _inferred(models: Models, clean: Array, settings: Filter) -> float:
+    """Return the threshold that alibi-detect infers from clean images (N, H, W, C)."""
+    from alibi_detect.ad import AdversarialAE
+
+    probabilities = keras.Sequential([models.probe, keras.layers.Softmax()])
+    adversarial = AdversarialAE(
+        threshold=settings.threshold_start, ae=models.autoencoder, model=probabilities, data_type="image"
+    )
+    adversarial.infer_threshold(clean, threshold_perc=100 * settings.keep_clean, batch_size=PREDICTED_AT_ONCE)
+    return float(adversarial.threshold)
 
 
 def _divergence(logits: Any, others: Any) -> tf.Tensor:

@@ -11,6 +11,7 @@ from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import one_hot, predict_logits, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings, threshold_for
+from robust_distillation.defences.detectors.evidence import clean_like
 from robust_distillation.defences.detectors.folds import FOLDS, folds_of
 from robust_distillation.defences.distillation import soften
 from robust_distillation.defences.settings import Filter
@@ -48,15 +49,16 @@ class LabelDisagreement:
         of_trusted = []
         for fold, name in enumerate(FOLDS):
             learned, unseen = train.take(fold_of != fold), train.take(fold_of == fold)
+            judged = trusted if len(trusted) else unseen
             networks[name], _ = train_classifier(
                 learned.images,
                 one_hot(learned.labels, n_classes),
                 replace(settings.label, seed=settings.label.seed + fold),
-                validation=(trusted.images, one_hot(trusted.labels, n_classes)),
+                validation=(judged.images, one_hot(judged.labels, n_classes)),
             )
             scores[fold_of == fold] = _surprise(_probabilities(networks[name], unseen.images), unseen.labels)
             of_trusted.append(_surprise(_probabilities(networks[name], trusted.images), trusted.labels))
-        reference = np.concatenate(of_trusted)
+        reference = clean_like(np.concatenate(of_trusted), scores)
         threshold = threshold_for(reference, settings.keep_clean)
         return Fitted(cls(networks, threshold), scores, reference)
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
-from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings
+from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings, threshold_for
+from robust_distillation.defences.detectors.evidence import clean_like
 from robust_distillation.defences.settings import Filter
 
 
@@ -45,12 +46,16 @@ class ReconstructionError:
 
     @classmethod
     def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> Fitted:
-        """Infer the threshold on the trusted images; the training set is scored alone."""
-        threshold = infer_threshold(
-            models.autoencoder, trusted.images, start=settings.threshold_start, keep_clean=settings.keep_clean
-        )
-        detector = cls(models.autoencoder, threshold)
-        return Fitted(detector, detector.score(train.images), detector.score(trusted.images))
+        """Infer the threshold on the trusted images, if there are any; the training set is scored alone."""
+        detector = cls(models.autoencoder, settings.threshold_start)
+        scores = detector.score(train.images)
+        reference = clean_like(detector.score(trusted.images), scores)
+        threshold = threshold_for(reference, settings.keep_clean)
+        if len(trusted):
+            threshold = infer_threshold(
+                models.autoencoder, trusted.images, start=settings.threshold_start, keep_clean=settings.keep_clean
+            )
+        return Fitted(cls(models.autoencoder, threshold), scores, reference)
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:

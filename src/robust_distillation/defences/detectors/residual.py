@@ -20,6 +20,7 @@ from robust_distillation.classifiers.training import (
 )
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors.detector import Fitted, Models, threshold_for
+from robust_distillation.defences.detectors.evidence import clean_like
 from robust_distillation.defences.detectors.folds import FOLDS, folds_of
 from robust_distillation.defences.detectors.twins import altered, twins
 from robust_distillation.defences.settings import Filter
@@ -76,11 +77,13 @@ class Residual:
                 logits[unseen] = predict_logits(networks[name], train.images[unseen])[:, 0]
                 kept[unseen] = logits[unseen] <= np.quantile(logits[unseen], 1 - chosen.drop)
         clean = [predict_logits(networks[name], trusted.images)[:, 0] for name in FOLDS]
-        offsets = [threshold_for(found, settings.keep_clean) for found in clean]
-        moved = np.array(clean) - np.array(offsets)[:, None]
-        shift = threshold_for(moved.mean(axis=0), settings.keep_clean)
+        found = [clean_like(of, logits[fold_of == fold]) for fold, of in enumerate(clean)]
+        offsets = [threshold_for(of, settings.keep_clean) for of in found]
+        mean = np.mean([of - offset for of, offset in zip(clean, offsets, strict=True)], axis=0)
+        shift = threshold_for(mean, settings.keep_clean) if len(trusted) else 0.0
         scores = softplus(logits - np.array(offsets)[fold_of])
-        return Fitted(cls(networks, offsets, shift), scores, softplus(moved.ravel()))
+        reference = np.concatenate([of - offset for of, offset in zip(found, offsets, strict=True)])
+        return Fitted(cls(networks, offsets, shift), scores, softplus(reference))
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
