@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors.detector import Models, load_detector, margin, save_detector
-from robust_distillation.defences.detectors.residual import THRESHOLD, Residual
+from robust_distillation.defences.detectors.residual import THRESHOLD, Residual, turned
 from robust_distillation.defences.detectors.twins import altered, compressed, twins
 from robust_distillation.defences.settings import Filter
 from robust_distillation.defences.settings import Residual as Settings
@@ -112,6 +113,26 @@ def test_the_same_seed_trains_the_same_networks(problem, poisoned, settings):
     models = Models(autoencoder=problem.model, probe=problem.model)
     first, again = (Residual.fit(few, image_set(20, seed=2), models, short).scores for _ in range(2))
     np.testing.assert_array_equal(first, again)
+
+
+def test_the_reconstruction_may_be_what_a_residual_is_left_of(problem, poisoned, settings):
+    image = keras.Input((12, 12, 3))
+    halving = keras.Model(image, keras.layers.Dense(3, kernel_initializer=keras.initializers.Identity(0.5))(image))
+    asked = replace(settings, residual=replace(settings.residual, steps=(3,), smooth="reconstruction"))
+    train = poisoned[0].take(np.arange(80))
+    fitted = Residual.fit(train, image_set(20, seed=2), Models(halving, problem.model), asked)
+    (nested,) = (layer for layer in fitted.detector.networks["fold_0"].layers if layer.name == halving.name)
+    assert not nested.trainable_weights
+    np.testing.assert_array_equal(nested.get_weights()[0], halving.get_weights()[0])
+
+
+def test_batches_are_turned_as_a_whole_and_by_the_seed_alone():
+    batch = tf.random.stateless_uniform((5, 4, 4, 1), (1, 2))
+    views = {turned(batch, (7, step)).numpy().tobytes() for step in range(60)}
+    assert len(views) == 8
+    np.testing.assert_array_equal(turned(batch, (7, 3)), turned(batch, (7, 3)))
+    wide = tf.random.stateless_uniform((5, 4, 6, 1), (1, 2))
+    assert {turned(wide, (7, step)).shape[1:3] for step in range(9)} == {(4, 6)}
 
 
 def test_twins_are_near_and_mislead_the_probe(problem):

@@ -68,6 +68,7 @@ class Residual:
     """How the detector `residual` is trained.
 
     Attributes:
+        smooth: what is taken from an image to leave its residual: its 3x3 `mean`, or its `reconstruction`.
         steps: of each round, for either half of the tracks.
         drop: share of the images, the most suspicious, that the next round is not trained on.
         batch_size: images of a step, about half of them twins.
@@ -75,6 +76,7 @@ class Residual:
         seed: of everything that is drawn.
     """
 
+    smooth: Literal["mean", "reconstruction"] = "mean"
     steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (800, 800, 1000)
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.12
     batch_size: Count = 128

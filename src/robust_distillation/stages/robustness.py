@@ -6,6 +6,7 @@ import mlflow
 import numpy as np
 
 from robust_distillation.auditing.audit import audit
+from robust_distillation.auditing.backdoors import attack_success_rates
 from robust_distillation.auditing.flags import MEANINGS
 from robust_distillation.auditing.report import Report
 from robust_distillation.classifiers.storage import load_model
@@ -31,7 +32,8 @@ def main(params: Params) -> None:
     seed_everything(settings.seed)
     test = ImageSet.load(TEST)
     test = test.take(np.argsort(test.ids)[: len(test) if settings.images == "all" else settings.images])
-    defence = Defence.load(DEFENCE)
+    defence, published = Defence.load(DEFENCE), Defence.load(PUBLISHED)
+    undefended = Defence(student=load_model(UNDEFENDED), classes=defence.classes)
     teacher = Victim(
         reformed_classifier(defence.autoencoder, load_model(TEACHER)), temperature=params.teacher.temperature
     )
@@ -48,8 +50,8 @@ def main(params: Params) -> None:
         attacks=settings.attacks,
         budget=Budget(steps=settings.steps, restarts=settings.restarts, queries=settings.queries, seed=settings.seed),
         beside={
-            "undefended": Victim(load_model(UNDEFENDED)),
-            "published": Defence.load(PUBLISHED),
+            "undefended": Victim(undefended.student),
+            "published": published,
             "teacher": teacher,
         },
         sources=sources,
@@ -61,7 +63,11 @@ def main(params: Params) -> None:
     mlflow.set_tags(
         {f"flag.{one.key}": f"{one.flag.raised}: {MEANINGS[one.name]} {one.flag.value:.4g}" for one in report.flags}
     )
-    report_metrics("robustness", report.to_dict() | extraction)
+    triggers = {
+        name: attack_success_rates(one.answer, test.features, test.labels, params.poison)
+        for name, one in {"undefended": undefended, "published": published, "defence": defence}.items()
+    }
+    report_metrics("robustness", report.to_dict() | extraction | {"triggers": triggers})
     _write_table(report, test)
     for name, figure in report.figures().items():
         report_figure(name, figure)

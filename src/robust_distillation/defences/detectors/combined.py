@@ -61,9 +61,7 @@ class Combined:
         """Fit all members on the same; see `Detector`."""
         fitted = {name: DETECTORS[name].fit(train, trusted, models, settings) for name in settings.combined}
         references = {name: np.sort(one.reference) for name, one in fitted.items()}
-        fewest = min(len(reference) for reference in references.values())
-        rarest = max(1 - settings.keep_clean, len(fitted) / (1 + fewest))
-        threshold = float(-np.log(min(1.0, rarest * NOT_FEWER)))
+        threshold = threshold_of(references, settings.keep_clean)
         detector = cls({name: one.detector for name, one in fitted.items()}, references, threshold)
         parts = {name: p_values(one.scores, references[name]) for name, one in fitted.items()}
         scores = smallest(parts)
@@ -88,3 +86,10 @@ class Combined:
                 for name, detector in self.members.items()
             }
         )
+
+
+def threshold_of(references: Mapping[str, Array], keep_clean: float) -> float:
+    """Return -log of the largest corrected p-value that is suspicious, for references (M,) by detector."""
+    fewest = min(len(reference) for reference in references.values())
+    rarest = max(1 - keep_clean, len(references) / (1 + fewest))
+    return float(-np.log(min(1.0, rarest * NOT_FEWER)))

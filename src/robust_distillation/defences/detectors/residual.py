@@ -1,5 +1,6 @@
 """A detector of adversarial texture: networks that tell training images from the defender's own twins of them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -28,6 +29,7 @@ from robust_distillation.defences.settings import Residual as Settings
 from robust_distillation.progress import Bar
 
 MAGNIFIED = 20.0  # the residual, which is small
+LEAST = 4000  # twins; of fewer images each gets several
 THRESHOLD = float(np.log(2))  # the score of an image at the quantile that is kept
 
 
@@ -66,13 +68,17 @@ class Residual:
         kept = np.ones(len(train), bool)
         logits = np.zeros(len(train))
         networks: dict[str, keras.Model] = {}
+        copies = np.tile(np.arange(len(train)), math.ceil(LEAST / len(train)))
         for number, steps in enumerate(chosen.steps):
             seed = chosen.seed + 10 * number
-            made = altered(twins(train.features, train.labels, models.probe, seed=seed), seed=seed + 1)
-            came = altered(train.features, seed=seed + 2)
+            came, labels = train.features[copies], train.labels[copies]
+            made = altered(twins(came, labels, models.probe, seed=seed), seed=seed + 1)
+            came = altered(came, seed=seed + 2)
             for fold, name in enumerate(FOLDS):
-                rows = kept & (fold_of != fold)
-                networks[name] = trained(came[rows], made[rows], chosen, steps=steps, seed=seed + fold)
+                rows = (kept & (fold_of != fold))[copies]
+                networks[name] = trained(
+                    came[rows], made[rows], chosen, models.autoencoder, steps=steps, seed=seed + fold
+                )
                 unseen = fold_of == fold
                 logits[unseen] = predict_logits(networks[name], train.images[unseen])[:, 0]
                 kept[unseen] = logits[unseen] <= np.quantile(logits[unseen], 1 - chosen.drop)
@@ -108,11 +114,10 @@ def softplus(logits: Array) -> Array:
     return scores
 
 
-def network(shape: tuple[int, ...]) -> keras.Model:
-    """Return a new network, images (H, W, C) and what their 3x3 means leave of them to one logit."""
+def network(shape: tuple[int, ...], smooth: keras.layers.Layer) -> keras.Model:
+    """Return a new network, images (H, W, C) and what remains of them without what is smooth to one logit."""
     image = keras.Input(shape)
-    smooth = layers.AveragePooling2D(3, strides=1, padding="same")(image)
-    residual = layers.Rescaling(MAGNIFIED)(layers.Subtract()([image, smooth]))
+    residual = layers.Rescaling(MAGNIFIED)(layers.Subtract()([image, smooth(image)]))
     x = layers.Concatenate()([image, residual])
     for channels, stride in ((32, 1), (48, 2), (64, 2), (96, 2)):
         x = layers.Conv2D(channels, 3, strides=stride, padding="same", use_bias=False)(x)
@@ -120,10 +125,17 @@ def network(shape: tuple[int, ...]) -> keras.Model:
     return keras.Model(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(x)), name="residual")
 
 
-def trained(came: Array, made: Array, settings: Settings, *, steps: int, seed: int) -> keras.Model:
+def trained(
+    came: Array, made: Array, settings: Settings, autoencoder: keras.Model, *, steps: int, seed: int
+) -> keras.Model:
     """Train a new network to tell images as they came from twins, both uint8 (N, H, W, C)."""
     seed_everything(seed)
-    model = network(came.shape[1:])
+    smooth = layers.AveragePooling2D(3, strides=1, padding="same")
+    if settings.smooth == "reconstruction":
+        smooth = keras.models.clone_model(autoencoder)
+        smooth.set_weights(autoencoder.get_weights())
+        smooth.trainable = False
+    model = network(came.shape[1:], smooth)
     model.compile(
         optimizer=keras.optimizers.Adam(falling(settings.learning_rate, steps)),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
@@ -132,11 +144,20 @@ def trained(came: Array, made: Array, settings: Settings, *, steps: int, seed: i
     )
     images = np.concatenate([came, made])
     targets = np.repeat(np.array([0, 1], np.float32), [len(came), len(made)])[:, None]
-    batches = shuffled_batches((images, targets), settings.batch_size, seed).repeat().take(steps)
+    batches = shuffled_batches((images, targets), settings.batch_size, seed).repeat().take(steps).enumerate()
     model.fit(
-        batches.map(lambda batch, target: (tf.cast(batch, tf.float32) / 255, target)),
+        batches.map(lambda step, batch: (turned(tf.cast(batch[0], tf.float32) / 255, (seed, step)), batch[1])),
         shuffle=False,  # the batches come shuffled
         verbose=0,
         callbacks=[TqdmCallback(verbose=0, desc="training a detector", tqdm_class=Bar)],
     )
     return model
+
+
+def turned(batch: tf.Tensor, seed: tuple[int, tf.Tensor]) -> tf.Tensor:
+    """Mirror a batch (N, H, W, C) at random, and transpose it where it is square: texture of attacks has no side."""
+    sideways, upside_down, over = tf.unstack(tf.random.stateless_uniform((3,), seed) < 0.5)
+    batch = tf.where(sideways, batch[:, :, ::-1], batch)
+    batch = tf.where(upside_down, batch[:, ::-1], batch)
+    square = batch.shape[1] == batch.shape[2]
+    return tf.where(over, tf.transpose(batch, (0, 2, 1, 3)), batch) if square else batch

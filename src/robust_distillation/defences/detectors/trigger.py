@@ -1,7 +1,8 @@
 """A detector of backdoors: images whose features lie apart from their label's, or whose texture leads others to it."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import keras
@@ -29,27 +30,27 @@ class Trigger:
     """Scores images by two tests with the defender's probe, which learned a trigger from the training set as it came.
 
     The first is the squared projection of an image's features, which the probe's last layer gets, on the direction in
-    which those of its label vary most (spectral signatures, Tran et al. 2018). Where there are trusted images of a
-    label, its middle and its scale are theirs, since poison can be most of what carries the label. The second puts the
-    image's texture, what its 3x3 mean leaves of it, onto other images, and asks how probable its label becomes to the
-    probe: a trigger leads them to it (as what SentiNet cuts out does, Chou et al. 2020; a texture may be anywhere). The
-    score is the larger of both, on a log scale, in standard deviations of clean images above their mean.
+    which those of its label vary most (spectral signatures, Tran et al. 2018). The second puts the image's texture,
+    what its 3x3 mean leaves of it, onto other images, and asks how probable its label becomes to the probe: a trigger
+    leads them to it (as what SentiNet cuts out does, Chou et al. 2020; a texture may be anywhere). What is usual for a
+    label is told by trusted images of it, where there are some, since poison can be most of what carries it. The score
+    is the larger of both, on a log scale, in standard deviations of clean images above their mean.
 
     Attributes:
         probe: images to logits.
-        hosts: uint8 (H, W, C) images that textures are put onto.
-        means: (K, D) of each label's features.
+        hosts: uint8 (M, H, W, C) that textures are put onto.
+        middles: (K, D) of each label's features.
         directions: (K, D), of length 1.
-        medians: (K,) of the squared projections.
-        scale: mean and standard deviation of clean images, of either test (2, 2).
+        usual: (2, K) medians of both tests by label.
+        scale: (2, 2) means, and standard deviations, of both tests.
         threshold: scores above it are suspicious.
     """
 
     probe: keras.Model
     hosts: Array
-    means: Array
+    middles: Array
     directions: Array
-    medians: Array
+    usual: Array
     scale: Array
     threshold: float
 
@@ -60,35 +61,43 @@ class Trigger:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Hosts, what features are compared with, and what is usual in both tests."""
-        return {name: getattr(self, name).tolist() for name in ("hosts", "means", "directions", "medians", "scale")}
+        """Hosts, and what images are compared with."""
+        names = ("hosts", "middles", "directions", "usual", "scale")
+        return {name: getattr(self, name).tolist() for name in names}
 
     @classmethod
     def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> Fitted:
-        """Find the direction of each label, and set the threshold by trusted images; see `Detector`."""
-        features, labels = _features(models.probe, train.images), train.labels
-        of_trusted = _features(models.probe, trusted.images)
-        n_classes = models.probe.output_shape[-1]
-        means, directions = np.zeros((2, n_classes, features.shape[1]))
-        medians = np.ones(n_classes)
-        for label in np.unique(labels):
-            own, clean = features[labels == label], of_trusted[trusted.labels == label]
-            clean = clean if len(clean) >= FEWEST else own
-            means[label] = clean.mean(axis=0)
-            directions[label] = np.linalg.svd(own - means[label], full_matrices=False)[2][0]
-            medians[label] = np.median(np.square((clean - means[label]) @ directions[label]))
+        """Find what is usual for each label, and set the threshold by trusted images; see `Detector`."""
+        probe, labels = models.probe, train.labels
         shown = trusted if len(trusted) else train
         hosts = shown.features[np.linspace(0, len(shown) - 1, min(HOSTS, len(shown))).astype(int)]
-        detector = cls(
-            models.probe, hosts, means, directions, np.maximum(medians, SMALLEST), scale=np.ones((2, 2)), threshold=0.0
+        features, of_trusted = features_of(probe, train.images), features_of(probe, trusted.images)
+        middles, directions = np.zeros((2, probe.output_shape[-1], features.shape[1]))
+        standing = {label: np.sum(trusted.labels == label) >= FEWEST for label in np.unique(labels)}
+        for label, stands in standing.items():
+            own = features[labels == label]
+            middles[label] = (of_trusted[trusted.labels == label] if stands else own).mean(axis=0)
+            directions[label] = np.linalg.svd(own - middles[label], full_matrices=False)[2][0]
+
+        found, clean = (
+            np.stack([projected(seen, middles[given], directions[given]), led(probe, hosts, images, given)])
+            for seen, images, given in (
+                (features, train.images, labels),
+                (of_trusted, trusted.images, trusted.labels),
+            )
         )
-        found, clean = detector._tests(train, features), detector._tests(trusted, of_trusted)
-        usual = [clean_like(*both) for both in zip(clean, found, strict=True)]
-        scale = np.array([[np.mean(test), max(float(np.std(test)), SMALLEST)] for test in usual])
-        detector = replace(detector, scale=scale)
-        scores = detector._larger(found)
-        reference = clean_like(detector._larger(clean), scores)
-        return Fitted(replace(detector, threshold=threshold_for(reference, settings.keep_clean)), scores, reference)
+        usual = np.repeat([np.median(clean_like(*both)) for both in zip(clean, found, strict=True)], len(middles))
+        usual = usual.reshape(2, -1)
+        for label, stands in standing.items():
+            judged = clean[:, trusted.labels == label] if stands else found[:, labels == label]
+            usual[:, label] = np.median(judged, axis=1)
+        found, clean = found - usual[:, labels], clean - usual[:, trusted.labels]
+        compared = [clean_like(*both) for both in zip(clean, found, strict=True)]
+        scale = np.array([[np.mean(test), np.std(test) + SMALLEST] for test in compared]).T
+        scores = larger(found, scale)
+        reference = clean_like(larger(clean, scale), scores)
+        threshold = threshold_for(reference, settings.keep_clean)
+        return Fitted(cls(probe, hosts, middles, directions, usual, scale, threshold), scores, reference)
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
@@ -104,38 +113,45 @@ class Trigger:
         """
         if labels is None:
             raise InputError("detector trigger needs labels: it is for the training set")
-        features = _features(self.probe, images)
-        return self._larger((self._projected(features, labels), self._led(images, labels)))
-
-    def _tests(self, images: ImageSet, features: Array) -> tuple[Array, Array]:
-        return self._projected(features, images.labels), self._led(images.images, images.labels)
-
-    def _projected(self, features: Array, labels: Array) -> Array:
-        """Return logs of squared projections (N,) of features (N, D), over the median of clean ones."""
-        away = features - self.means[labels]
-        squared = np.square(np.sum(away * self.directions[labels], axis=1))
-        return np.asarray(np.log(np.maximum(squared, SMALLEST) / self.medians[labels]))
-
-    def _led(self, images: Array, labels: Array) -> Array:
-        """Return how probable the label is to the probe on hosts with the texture of each image: (N,).
-
-        It is -log of the mean surprise over the hosts, in nats.
-        """
-        textures = images - uniform_filter(images, (0, SMOOTH, SMOOTH, 0))
-        rows, surprise = np.arange(len(images)), np.zeros(len(images))
-        for host in Bar(self.hosts.astype(np.float32) / 255, desc="putting textures on others", unit="host"):
-            logits = predict_logits(self.probe, np.clip(host + textures, 0, 1))
-            surprise -= np.log(np.maximum(soften(logits, 1.0)[rows, labels], SMALLEST))
-        return np.asarray(-np.log(np.maximum(surprise / len(self.hosts), SMALLEST)))
-
-    def _larger(self, tests: tuple[Array, Array]) -> Array:
-        means, deviations = self.scale.T
-        larger: Array = np.max((np.array(tests) - means[:, None]) / deviations[:, None], axis=0)
-        return larger
+        far = projected(features_of(self.probe, images), self.middles[labels], self.directions[labels])
+        tests = np.stack([far, led(self.probe, self.hosts, images, labels)])
+        return larger(tests - self.usual[:, labels], self.scale)
 
 
-def _features(probe: keras.Model, images: Array) -> Array:
+def features_of(probe: keras.Model, images: Array) -> Array:
     """Return what the probe's last layer gets (N, D), float64."""
     before = keras.Model(probe.input, probe.layers[-1].input)
-    features: Array = predict_logits(before, images).reshape(len(images), -1).astype(np.float64)
-    return features
+    features: Array = predict_logits(before, images).astype(np.float64)
+    return features.reshape(len(images), math.prod(features.shape[1:]))
+
+
+def projected(features: Array, middles: Array, directions: Array) -> Array:
+    """Return logs of squared projections (N,) of features, all (N, D), less their middles, on directions."""
+    squared = np.square(np.sum((features - middles) * directions, axis=1))
+    return np.asarray(np.log(squared + SMALLEST))
+
+
+def led(probe: keras.Model, hosts: Array, images: Array, labels: Array) -> Array:
+    """Return how probable each label (N,) is to the probe on hosts with the texture of its image: (N,).
+
+    It is -log of the mean surprise over the hosts, in nats.
+
+    Args:
+        probe: images to logits.
+        hosts: uint8 (M, H, W, C).
+        images: float32 (N, H, W, C) in [0, 1].
+        labels: integers (N,).
+    """
+    textures = images - uniform_filter(images, (0, SMOOTH, SMOOTH, 0))
+    rows, surprise = np.arange(len(images)), np.zeros(len(images))
+    for host in Bar(hosts.astype(np.float32) / 255, desc="putting textures on others", unit="host"):
+        logits = predict_logits(probe, np.clip(host + textures, 0, 1))
+        surprise -= np.log(np.maximum(soften(logits, 1.0)[rows, labels], SMALLEST))
+    return np.asarray(-np.log(surprise / len(hosts) + SMALLEST))
+
+
+def larger(tests: Array, scale: Array) -> Array:
+    """Return the larger (N,) of both tests (2, N), in standard deviations above the mean; the scale (2, 2) has both."""
+    means, deviations = scale
+    standardised = (tests - means[:, None]) / deviations[:, None]
+    return np.asarray(standardised.max(axis=0))

@@ -1,0 +1,83 @@
+"""What benchmarks/filter.py poisons the training set with, and attackers beside those of the package."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from robust_distillation.arrays import Array
+from robust_distillation.defences.detectors.twins import compressed
+from robust_distillation.threats.evasion.attack import Attack
+from robust_distillation.threats.evasion.sign import PGD
+from robust_distillation.threats.evasion.square import Square
+from robust_distillation.threats.evasion.victim import Model
+from robust_distillation.threats.poisons.adversarial import i_fgsm
+from robust_distillation.threats.poisons.poison import Poison
+from robust_distillation.threats.settings import Poison as Settings
+
+JPEG, HARMLESS = "poisonings:jpeg", "poisonings:harmless_jpeg"
+QUALITIES = (75, 85, 95)  # of JPEG
+
+
+@dataclass(frozen=True)
+class Within(Poison):
+    """An attack on the surrogate with balls of its own."""
+
+    attack: Attack
+    epsilons: tuple[float, ...]
+
+    def strengths(self, settings: Settings) -> Sequence[float]:
+        """Return the radii."""
+        return self.epsilons
+
+    def __call__(
+        self, images: Array, labels: Array, *, surrogate: Model, strength: float, settings: Settings, seed: int
+    ) -> tuple[Array, Array]:
+        """Poison images and keep their labels; see `Poison`."""
+        made = self.attack(surrogate, images.astype(np.float32) / 255, labels, epsilon=strength)
+        return np.rint(255 * made).astype(np.uint8), labels
+
+
+@dataclass(frozen=True)
+class Compressed(Poison):
+    """Images that a poison of 8/255 made, or as they were, after JPEG; the strength is its quality."""
+
+    poison: Poison | None
+
+    def strengths(self, settings: Settings) -> Sequence[float]:
+        """Return the qualities."""
+        return QUALITIES
+
+    def __call__(
+        self, images: Array, labels: Array, *, surrogate: Model, strength: float, settings: Settings, seed: int
+    ) -> tuple[Array, Array]:
+        """Poison images and keep their labels; see `Poison`."""
+        if self.poison is not None:
+            images, _ = self.poison(images, labels, surrogate=surrogate, strength=8 / 255, settings=settings, seed=seed)
+        return np.stack([np.asarray(compressed(Image.fromarray(image), round(strength))) for image in images]), labels
+
+
+pgd_l2 = Within(PGD(norm="l2", steps=20, early_stop=False), (0.5, 1.0))
+square = Within(Square(queries=300), (8 / 255,))
+jpeg = Compressed(i_fgsm)
+harmless_jpeg = Compressed(None)
+
+_COMMON = {"epsilons": [0.01, 8 / 255], "alpha": 1 / 255, "iterations": 10, "fraction": 0.1, "target": 2, "seed": 102}
+
+
+def _case(*kinds: str, **changes: object) -> Settings:
+    return Settings(**json.loads(json.dumps(_COMMON | {"kinds": list(kinds)} | changes)))
+
+
+CASES: dict[str, Settings] = {
+    "unpoisoned": _case("fgsm", fraction=0.0),
+    "signs": _case("fgsm", "i_fgsm", "mi_fgsm", "pgd"),
+    "others": _case("carlini_wagner", "poisonings:pgd_l2", "poisonings:square", JPEG, HARMLESS),
+    "label_flip": _case("label_flip"),
+    "class_flip": _case("class_flip", source=1),
+    "badnets": _case("badnets"),
+    "blended": _case("blended"),
+    "sinusoid": _case("sinusoid"),
+}
