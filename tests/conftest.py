@@ -78,6 +78,15 @@ def set_of():
 
 
 @pytest.fixture(scope="session")
+def smoothing():
+    """What stands for an autoencoder: the 3x3 mean of images of the problem."""
+    import keras
+
+    image = keras.Input((12, 12, 3))
+    return keras.Model(image, keras.layers.AveragePooling2D(3, strides=1, padding="same")(image))
+
+
+@pytest.fixture(scope="session")
 def problem_set(problem, set_of):
     """The images of the problem as a set."""
     return set_of(problem.images, problem.labels)

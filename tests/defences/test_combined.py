@@ -113,8 +113,9 @@ def test_it_survives_storage(fitted, sets, problem, tmp_path):
     np.testing.assert_allclose(loaded.score(images), fitted.detector.score(images))
 
 
-def test_members_that_need_labels_say_so(sets, settings, problem, problem_set):
+def test_members_that_need_labels_say_so(settings, problem, smoothing, problem_set):
     label = replace(settings, combined=["label"], label=replace(settings.label, epochs=1))
-    fitted = Combined.fit(problem_set, problem_set, Models(problem.model, problem.model), label)
+    fitted = Combined.fit(problem_set, problem_set, Models(smoothing, problem.model), label)
+    assert fitted.detector.networks.keys() == {"autoencoder", "label_fold_0", "label_fold_1"}
     with pytest.raises(InputError, match="detector label needs labels"):
         fitted.detector.score(problem_set.images)

@@ -24,7 +24,7 @@ def flipped(lesson, set_of):
 
 
 @pytest.fixture(scope="module")
-def fitted(problem, problem_set, flipped):
+def fitted(problem, smoothing, problem_set, flipped):
     settings = Filter(
         detector="label",
         inference_detector="none",
@@ -33,7 +33,7 @@ def fitted(problem, problem_set, flipped):
         reform="none",
         label=Training(architecture="cnn", epochs=12, batch_size=16, learning_rate=0.003, seed=3),
     )
-    return LabelDisagreement.fit(flipped[0], problem_set, Models(problem.model, problem.model), settings)
+    return LabelDisagreement.fit(flipped[0], problem_set, Models(smoothing, problem.model), settings)
 
 
 def test_flipped_labels_are_found(fitted, flipped):
@@ -52,10 +52,10 @@ def test_the_promised_share_of_clean_images_is_kept(fitted, flipped):
     assert (scores <= detector.threshold)[~flipped[1]].mean() == pytest.approx(KEPT, abs=0.08)
 
 
-def test_it_survives_storage(fitted, problem, problem_set, tmp_path):
+def test_it_survives_storage(fitted, smoothing, problem_set, tmp_path):
     detector = fitted.detector
     save_detector(detector, tmp_path / "detector")
-    loaded = load_detector(tmp_path / "detector", problem.model)
+    loaded = load_detector(tmp_path / "detector", smoothing)
     given = problem_set.images, problem_set.labels
     np.testing.assert_allclose(loaded.score(*given), detector.score(*given), rtol=1e-6)
 

@@ -10,6 +10,7 @@ import numpy as np
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import one_hot, predict_logits, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.defences.autoencoder import reconstruct
 from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings, threshold_for
 from robust_distillation.defences.detectors.evidence import clean_like
 from robust_distillation.defences.detectors.folds import FOLDS, folds_of
@@ -24,10 +25,10 @@ SMALLEST = 1e-12  # of a probability
 class LabelDisagreement:
     """Scores images by -log of the probability of their labels (self-confidence, Northcutt et al. 2021).
 
-    Each of two networks learned from half of the tracks. A new image's probability is the mean of both.
+    Each of two networks learned from the reconstructions of half of the tracks. For a new image both are averaged.
 
     Attributes:
-        networks: by fold, float32 images in [0, 1] to logits.
+        networks: by fold, float32 images in [0, 1] to logits; and the autoencoder.
         threshold: scores above it are suspicious.
     """
 
@@ -43,21 +44,22 @@ class LabelDisagreement:
     def fit(cls, train: ImageSet, trusted: ImageSet, models: Models, settings: Filter) -> Fitted:
         """Train the two networks, and set the threshold by trusted images; see `Detector`."""
         n_classes = models.probe.output_shape[-1]
+        seen, seen_trusted = (reconstruct(models.autoencoder, images.images) for images in (train, trusted))
         fold_of = folds_of(train, settings.label.seed)
-        networks: dict[str, keras.Model] = {}
+        networks = {"autoencoder": models.autoencoder}
         scores = np.zeros(len(train))
         of_trusted = []
         for fold, name in enumerate(FOLDS):
-            learned, unseen = train.take(fold_of != fold), train.take(fold_of == fold)
-            judged = trusted if len(trusted) else unseen
+            unseen = fold_of == fold
+            judged = (seen_trusted, trusted.labels) if len(trusted) else (seen[unseen], train.labels[unseen])
             networks[name], _ = train_classifier(
-                learned.images,
-                one_hot(learned.labels, n_classes),
+                seen[~unseen],
+                one_hot(train.labels[~unseen], n_classes),
                 replace(settings.label, seed=settings.label.seed + fold),
-                validation=(judged.images, one_hot(judged.labels, n_classes)),
+                validation=(judged[0], one_hot(judged[1], n_classes)),
             )
-            scores[fold_of == fold] = _surprise(_probabilities(networks[name], unseen.images), unseen.labels)
-            of_trusted.append(_surprise(_probabilities(networks[name], trusted.images), trusted.labels))
+            scores[unseen] = _surprise(_probabilities(networks[name], seen[unseen]), train.labels[unseen])
+            of_trusted.append(_surprise(_probabilities(networks[name], seen_trusted), trusted.labels))
         reference = clean_like(np.concatenate(of_trusted), scores)
         threshold = threshold_for(reference, settings.keep_clean)
         return Fitted(cls(networks, threshold), scores, reference)
@@ -66,7 +68,7 @@ class LabelDisagreement:
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
         """Make again what was stored."""
         refuse_settings("label", settings)
-        return cls({name: networks[name] for name in FOLDS}, threshold)
+        return cls({name: networks[name] for name in ("autoencoder", *FOLDS)}, threshold)
 
     def score(self, images: Array, labels: Array | None = None) -> Array:
         """Return -log of the labels' probability (N,), in nats, of float32 images (N, H, W, C) in [0, 1].
@@ -76,7 +78,8 @@ class LabelDisagreement:
         """
         if labels is None:
             raise InputError("detector label needs labels: it is for the training set")
-        return _surprise(np.mean([_probabilities(self.networks[name], images) for name in FOLDS], axis=0), labels)
+        seen = reconstruct(self.networks["autoencoder"], images)
+        return _surprise(np.mean([_probabilities(self.networks[name], seen) for name in FOLDS], axis=0), labels)
 
 
 def _probabilities(network: keras.Model, images: Array) -> Array:
