@@ -5,8 +5,9 @@ Usage:
     python benchmarks/filter.py damage --archives FOLDER [CASE ...]
 
 Cases are those of benchmarks/poisonings.py, each a poisoned training set. `detect` writes a row for every kind and
-strength and every detector, and one for the whole case. `damage` trains a small teacher and student on what each filter
-leaves, beside filters that discard nothing, as many images at random, and exactly the poison. Rows of
+strength and every detector, and one for the whole case. `damage` trains a small teacher and student on what a filter
+leaves, beside filters that discard nothing, as many images at random, and exactly the poison. In the case `evading`
+the attacker knows the detector `residual` but for its seed, and trained one like it on clean images. Rows of
 results/filter.json are written as they come, and what is there is not made again.
 """
 
@@ -19,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 from pipeline import git
-from poisonings import CASES, HARMLESS, JPEG, QUALITIES
+from poisonings import ATTACKER, CASES, HARMLESS, JPEG, QUALITIES
 from student import Data, archives_option, load, pgd_figures
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.dataset.pickles import ImageSet, load_pickle, save_pickle
-from robust_distillation.defences.settings import Autoencoder, Filter, Student
+from robust_distillation.defences.settings import LABEL, Autoencoder, Filter, Student
 from robust_distillation.files import read_json, write_json
 from robust_distillation.threats.settings import Poison
 
@@ -55,7 +56,14 @@ AUTOENCODER = Autoencoder(
     batch_size=64,
     seed=203,
 )
-FILTER = Filter(detector="combined", inference_detector="none", threshold_start=0.02, keep_clean=0.99, reform="none")
+FILTER = Filter(
+    detector="combined",
+    inference_detector="none",
+    threshold_start=0.02,
+    keep_clean=0.99,
+    reform="none",
+    label=replace(LABEL, epochs=8, batch_size=128, precision="bfloat16"),
+)
 MEMBERS = FILTER.combined
 SCORED = ("mse", "kl", *MEMBERS)
 TAUGHT = Student(
@@ -113,11 +121,17 @@ def surrogate(data: Data) -> "keras.Model":
 def poisoned(case: str, seed: int, data: Data) -> "tuple[ImageSet, Poisoned]":
     """Return the training set of a case, and the truth about it."""
     from robust_distillation.classifiers.training import seed_everything
+    from robust_distillation.defences.detectors import DETECTORS
+    from robust_distillation.defences.detectors.detector import Models, save_detector
     from robust_distillation.threats.poisons.poison import Poisoned, poison
 
     path, settings = BUILD / case_name(case, seed) / "poisoned.p", replace(CASES[case], seed=seed)
     if not path.exists():
         attacked = surrogate(data)
+        if case == "evading" and not ATTACKER.exists():
+            known = replace(FILTER, residual=replace(FILTER.residual, seed=FILTER.residual.seed + 1000))
+            fitted = DETECTORS["residual"].fit(data.train, data.validate, Models(attacked, attacked), known)
+            save_detector(fitted.detector, ATTACKER)
         seed_everything(settings.seed)
         save_pickle(path, vars(poison(data.train.features, data.train.labels, attacked, settings)))
     made = Poisoned(**load_pickle(path))

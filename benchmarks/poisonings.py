@@ -3,12 +3,15 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from robust_distillation.arrays import Array
+from robust_distillation.dataset.pixels import quantise
 from robust_distillation.defences.detectors.twins import compressed
+from robust_distillation.records import Classes
 from robust_distillation.threats.evasion.attack import Attack
 from robust_distillation.threats.evasion.sign import PGD
 from robust_distillation.threats.evasion.square import Square
@@ -17,6 +20,7 @@ from robust_distillation.threats.poisons.adversarial import i_fgsm
 from robust_distillation.threats.poisons.poison import Poison
 from robust_distillation.threats.settings import Poison as Settings
 
+ATTACKER = Path("build/filter/attacker")  # the detector that `evading` knows
 JPEG, HARMLESS = "poisonings:jpeg", "poisonings:harmless_jpeg"
 QUALITIES = (75, 85, 95)  # of JPEG
 
@@ -59,6 +63,31 @@ class Compressed(Poison):
         return np.stack([np.asarray(compressed(Image.fromarray(image), round(strength))) for image in images]), labels
 
 
+@dataclass(frozen=True)
+class Evading(Poison):
+    """PGD through the surrogate and a detector of the attacker's own: of the defender's recipe, not its seed."""
+
+    def strengths(self, settings: Settings) -> Sequence[float]:
+        """Return the radii."""
+        return 4 / 255, 8 / 255
+
+    def __call__(
+        self, images: Array, labels: Array, *, surrogate: Model, strength: float, settings: Settings, seed: int
+    ) -> tuple[Array, Array]:
+        """Poison images and keep their labels; see `Poison`."""
+        from robust_distillation.defences.defence import Defence
+        from robust_distillation.defences.detectors.detector import load_detector
+
+        start = images.astype(np.float32) / 255
+        count = np.shape(surrogate(start[:1]))[1]
+        classes = Classes(ids=list(range(count)), names=[str(label) for label in range(count)])
+        guarded = Defence(student=surrogate, classes=classes, detector=load_detector(ATTACKER, surrogate))
+        attack = PGD(steps=40, early_stop=False)
+        made = attack(guarded.victim("deceive"), start, labels, epsilon=strength)
+        return quantise(images, made), labels
+
+
+evading = Evading()
 pgd_l2 = Within(PGD(norm="l2", steps=20, early_stop=False), (0.5, 1.0))
 square = Within(Square(queries=300), (8 / 255,))
 jpeg = Compressed(i_fgsm)
@@ -75,6 +104,7 @@ CASES: dict[str, Settings] = {
     "unpoisoned": _case("fgsm", fraction=0.0),
     "signs": _case("fgsm", "i_fgsm", "mi_fgsm", "pgd"),
     "others": _case("carlini_wagner", "poisonings:pgd_l2", "poisonings:square", JPEG, HARMLESS),
+    "evading": _case("poisonings:evading"),
     "label_flip": _case("label_flip"),
     "class_flip": _case("class_flip", source=1),
     "badnets": _case("badnets"),

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from robust_distillation.classifiers.settings import Training
+from robust_distillation.classifiers.settings import Augmentation, Training
 from robust_distillation.defences.detectors import DETECTORS
 from robust_distillation.settings import (
     Count,
@@ -71,6 +71,7 @@ class Residual:
         smooth: what is taken from an image to leave its residual: its 3x3 `mean`, or its `reconstruction`.
         steps: of each round, for either half of the tracks.
         drop: share of the images, the most suspicious, that the next round is not trained on.
+        twins: least number of a round; each image has one, or as many as it takes.
         batch_size: images of a step, about half of them twins.
         learning_rate: at the start; it falls along half a cosine.
         seed: of everything that is drawn.
@@ -79,9 +80,25 @@ class Residual:
     smooth: Literal["mean", "reconstruction"] = "mean"
     steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (800, 800, 1000)
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.12
+    twins: Count = 4000
     batch_size: Count = 128
     learning_rate: Annotated[float, Field(gt=0)] = 0.002
     seed: Seed = 205
+
+
+LABEL = Training(  # of the detector `label`
+    architecture="srn_small",
+    epochs=40,
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=0.05,
+    schedule="linear",
+    weight_decay=5e-3,
+    average=0.98,
+    label_smoothing=0.05,
+    augmentation=Augmentation(rotation=0.12, scale=0.09, shear=0.09, shift=1.8, brightness=0.15, contrast=0.4),
+    seed=206,
+)
 
 
 @section
@@ -110,7 +127,7 @@ class Filter:
     combined: Annotated[list[str], several_of(DETECTORS), distinct()] = Field(
         default_factory=lambda: ["residual", "label", "trigger"]
     )
-    label: Training = Training(architecture="cnn", epochs=15, batch_size=64, learning_rate=0.001, seed=206)
+    label: Training = LABEL
     residual: Residual = Residual()
 
     @property

@@ -29,7 +29,6 @@ from robust_distillation.defences.settings import Residual as Settings
 from robust_distillation.progress import Bar
 
 MAGNIFIED = 20.0  # the residual, which is small
-LEAST = 4000  # twins; of fewer images each gets several
 THRESHOLD = float(np.log(2))  # the score of an image at the quantile that is kept
 
 
@@ -68,7 +67,7 @@ class Residual:
         kept = np.ones(len(train), bool)
         logits = np.zeros(len(train))
         networks: dict[str, keras.Model] = {}
-        copies = np.tile(np.arange(len(train)), math.ceil(LEAST / len(train)))
+        copies = np.tile(np.arange(len(train)), math.ceil(chosen.twins / len(train)))
         for number, steps in enumerate(chosen.steps):
             seed = chosen.seed + 10 * number
             came, labels = train.features[copies], train.labels[copies]
