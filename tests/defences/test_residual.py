@@ -46,7 +46,7 @@ def image_set(count, seed):
 
 @pytest.fixture(scope="module")
 def settings():
-    residual = Settings(steps=[50, 50], batch_size=64, twins=COUNT)
+    residual = Settings(steps=[50, 50], batch_size=64)
     return Filter(
         detector="residual",
         inference_detector="same",

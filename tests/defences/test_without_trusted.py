@@ -22,7 +22,7 @@ def test_without_trusted_images_the_threshold_comes_from_the_bulk_of_the_trainin
         reform="none",
         combined=["mse", "trigger"],
         label=Training(architecture="cnn", epochs=8, batch_size=16, learning_rate=0.003, seed=3),
-        residual=replace(Residual(), steps=(20,), twins=200, batch_size=32),
+        residual=replace(Residual(), steps=(20,), batch_size=32),
     )
     fitted = DETECTORS[name].fit(train, train.take(np.arange(0)), Models(smoothing, problem.model), settings)
     assert 0.8 < fitted.kept.mean() <= 1.0

@@ -71,7 +71,6 @@ class Residual:
         smooth: what is taken from an image to leave its residual: its 3x3 `mean`, or its `reconstruction`.
         steps: of each round, for either half of the tracks.
         drop: share of the images, the most suspicious, that the next round is not trained on.
-        twins: least number of a round; each image has one, or as many as it takes.
         batch_size: images of a step, about half of them twins.
         learning_rate: at the start; it falls along half a cosine.
         seed: of everything that is drawn.
@@ -80,7 +79,6 @@ class Residual:
     smooth: Literal["mean", "reconstruction"] = "mean"
     steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (800, 800, 1000)
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.12
-    twins: Count = 4000
     batch_size: Count = 128
     learning_rate: Annotated[float, Field(gt=0)] = 0.002
     seed: Seed = 205
@@ -88,7 +86,7 @@ class Residual:
 
 LABEL = Training(  # of the detector `label`
     architecture="srn_small",
-    epochs=40,
+    epochs=25,
     batch_size=32,
     optimizer="sgd",
     learning_rate=0.05,

@@ -87,7 +87,11 @@ def _probabilities(network: keras.Model, images: Array) -> Array:
 
 
 def _surprise(probabilities: Array, labels: Array) -> Array:
-    """Return -log of the probability (N,) of each label (N,) among those of all classes (N, K)."""
-    given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    surprise: Array = -np.log(np.maximum(given, SMALLEST))
+    """Return -log of cleanlab's quality (N,) of each label (N,), given the probabilities of all classes (N, K)."""
+    from cleanlab.rank import get_label_quality_scores
+
+    if not len(labels):
+        return np.zeros(0)
+    quality = get_label_quality_scores(labels, probabilities.astype(np.float64), method="self_confidence")
+    surprise: Array = -np.log(np.maximum(quality, SMALLEST))
     return surprise

@@ -1,6 +1,5 @@
 """A detector of adversarial texture: networks that tell training images from the defender's own twins of them."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -67,14 +66,12 @@ class Residual:
         kept = np.ones(len(train), bool)
         logits = np.zeros(len(train))
         networks: dict[str, keras.Model] = {}
-        copies = np.tile(np.arange(len(train)), math.ceil(chosen.twins / len(train)))
         for number, steps in enumerate(chosen.steps):
             seed = chosen.seed + 10 * number
-            came, labels = train.features[copies], train.labels[copies]
-            made = altered(twins(came, labels, models.probe, seed=seed), seed=seed + 1)
-            came = altered(came, seed=seed + 2)
+            made = altered(twins(train.features, train.labels, models.probe, seed=seed), seed=seed + 1)
+            came = altered(train.features, seed=seed + 2)
             for fold, name in enumerate(FOLDS):
-                rows = (kept & (fold_of != fold))[copies]
+                rows = kept & (fold_of != fold)
                 networks[name] = trained(
                     came[rows], made[rows], chosen, models.autoencoder, steps=steps, seed=seed + fold
                 )
