@@ -7,7 +7,7 @@ import numpy as np
 
 from robust_distillation.arrays import Array
 from robust_distillation.auditing.figures import image_rows, roc_figure, score_histogram
-from robust_distillation.auditing.filtering import audit_filter, curves
+from robust_distillation.auditing.filtering import audit_filter, curves, roc
 from robust_distillation.classifiers.storage import load_autoencoder
 from robust_distillation.dataset.pickles import ImageSet, load_pickle
 from robust_distillation.defences.autoencoder import reconstruct
@@ -35,13 +35,16 @@ def main(params: Params) -> None:
     scores, kept = _verdicts(rows)
     threshold = read_record(DETECTOR / RECORD, Detecting).threshold
     report_figure("filter_scores", score_histogram(scores, kinds != "", threshold))
-    report_figure("filter_roc", roc_figure(curves(scores, kinds, strengths)))
+    published = _verdicts(rows, "published_")
+    drawn = curves(scores, kinds, strengths)
+    if drawn:
+        drawn |= {"all": roc(scores, kinds != ""), "all, published filter": roc(published[0], kinds != "")}
+    report_figure("filter_roc", roc_figure(drawn))
     report_figure("filter_samples", _samples(kinds, strengths, scores, kept))
-    ours, published = (
-        audit_filter(*verdicts, kinds, strengths, truth["tracks"])
-        for verdicts in ((scores, kept), _verdicts(rows, "published_"))
+    ours, beside = (
+        audit_filter(*verdicts, kinds, strengths, truth["tracks"]) for verdicts in ((scores, kept), published)
     )
-    report_metrics("filter_audit", ours | {"published": published})
+    report_metrics("filter_audit", ours | {"published": beside})
 
 
 def _verdicts(rows: list[dict[str, str]], of: str = "") -> tuple[Array, Array]:

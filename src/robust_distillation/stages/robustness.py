@@ -67,7 +67,8 @@ def main(params: Params) -> None:
         name: attack_success_rates(one.answer, test.features, test.labels, params.poison)
         for name, one in {"undefended": undefended, "published": published, "defence": defence}.items()
     }
-    report_metrics("robustness", report.to_dict() | extraction | {"triggers": triggers})
+    found = {"triggers": triggers} if triggers["defence"] else {}
+    report_metrics("robustness", report.to_dict() | extraction | found)
     _write_table(report, test)
     for name, figure in report.figures().items():
         report_figure(name, figure)
