@@ -3,6 +3,7 @@
 Usage:
     python benchmarks/filter.py detect --archives FOLDER [--seed 102] [CASE ...]
     python benchmarks/filter.py damage --archives FOLDER [CASE ...]
+    python benchmarks/filter.py draw --archives FOLDER CASE [CASE ...]
 
 Cases are those of benchmarks/poisonings.py, each a poisoned training set. `detect` writes a row for every kind and
 strength and every detector, and one for the whole case. `damage` trains a small teacher and student on what a filter
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from robust_distillation.threats.poisons.poison import Poisoned
 
 BUILD = Path("build/filter")
-RESULTS = Path("results/filter.json")
+RESULTS, FIGURES = Path("results/filter.json"), Path("docs/images")
 DETECTION, DAMAGE = "rows", "damage"  # tables of the results
 COMMAND = "python benchmarks/filter.py {detect,damage} --archives FOLDER"
 SEED = 102
@@ -311,6 +312,22 @@ def damage(cases: tuple[str, ...], archives: Path) -> None:
             if (case, name) not in done:
                 figures = damage_of(kept, train, CASES[case], data)
                 add(DAMAGE, rows, [{"case": case, "filter": name, "seed": SEED, **figures}])
+
+
+@main.command()
+@click.argument("cases", nargs=-1, metavar="CASE [CASE ...]", required=True)
+@archives_option
+def draw(cases: tuple[str, ...], archives: Path) -> None:
+    """Draw receiver operating characteristics of the combined filter, by kind and strength, for the documentation."""
+    from robust_distillation.auditing.figures import roc_figure
+    from robust_distillation.auditing.filtering import curves
+
+    data = load(archives)
+    for case in cases:
+        truth, found = scored(case, SEED, data)
+        kinds = np.where(truth.kinds == HARMLESS, "", truth.kinds)
+        drawn = curves(found["combined"]["scores"], kinds, truth.strengths)
+        roc_figure(drawn).savefig(FIGURES / f"filter_roc_{case}.png", dpi=90)
 
 
 if __name__ == "__main__":
