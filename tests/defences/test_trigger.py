@@ -14,11 +14,13 @@ from robust_distillation.threats.poisons.poison import poison
 from robust_distillation.threats.settings import Poison
 
 
-@pytest.fixture(scope="module")
-def poisoned(problem, lesson, set_of):
-    """A training set of which a tenth carries a patch and the target's label, and which rows those are."""
+@pytest.fixture(scope="module", params=["badnets", "blended"])
+def poisoned(request, problem, lesson, set_of):
+    """A training set in which most of what carries the target's label has a trigger, and which rows those are."""
     clean = set_of(*lesson)
-    asked = Poison(kinds=["badnets"], epsilons=[0.1], alpha=0.1, iterations=1, fraction=0.1, target=2, patch=4, seed=9)
+    asked = Poison(
+        kinds=[request.param], epsilons=[0.1], alpha=0.1, iterations=1, fraction=0.3, target=2, patch=4, seed=9
+    )
     made = poison(clean.features, clean.labels, problem.model, asked)
     return replace(clean, features=made.features, labels=made.labels), made.kinds != ""
 
@@ -33,10 +35,10 @@ def fitted(poisoned, problem_set):
     return Trigger.fit(train, problem_set, Models(probe, probe), asked)
 
 
-def test_a_backdoor_is_found_among_the_images_of_its_target(fitted, poisoned):
-    of_target = poisoned[0].labels == 2
-    assert roc_auc_score(poisoned[1][of_target], fitted.scores[of_target]) > 0.95
-    assert roc_auc_score(poisoned[1], fitted.scores) > 0.8
+def test_a_backdoor_is_found_though_most_images_of_its_target_have_it(fitted, poisoned):
+    train, rows = poisoned
+    assert rows[train.labels == 2].mean() > 0.5
+    assert roc_auc_score(rows, fitted.scores) > 0.9
 
 
 def test_against_a_shuffled_truth_it_is_at_chance(fitted, poisoned):
