@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from robust_distillation.defences.detectors.evidence import bulk, clean_like, p_values, smallest
+from robust_distillation.defences.detectors.evidence import as_in_bulk, bulk, clean_like, p_values, smallest
 
 
 def test_p_values_are_ranks_among_clean_images():
@@ -42,3 +42,12 @@ def test_trusted_images_come_before_the_bulk_and_scores_above_zero_are_mirrored_
     np.testing.assert_array_equal(clean_like(scores[:7], scores), scores[:7])
     found = clean_like(np.zeros(0), scores)
     assert np.quantile(found, 0.99) == pytest.approx(np.quantile(scores, 0.99), rel=0.2)
+
+
+def test_trusted_scores_take_the_place_and_spread_of_the_bulk_and_keep_their_tail():
+    rng = np.random.default_rng(5)
+    trusted, poison = 0.5 * rng.gumbel(size=2000), np.full(500, 30.0)
+    clean = 1.0 + rng.gumbel(size=9500)
+    found = as_in_bulk(trusted, np.concatenate([clean, poison]))
+    assert (clean > np.quantile(found, 0.99)).mean() == pytest.approx(0.01, abs=0.006)
+    assert (clean > np.quantile(trusted, 0.99)).mean() > 0.1

@@ -57,3 +57,16 @@ def clean_like(trusted: Array, scores: Array) -> Array:
     if len(trusted):
         return trusted
     return np.exp(bulk(np.log(scores))) if scores.min() > 0 else bulk(scores)
+
+
+def as_in_bulk(trusted: Array, scores: Array) -> Array:
+    """Return trusted scores (M,), moved and stretched to the median and lower quartile of a training set (N,).
+
+    It is for scores of which trusted images told what is usual, so that they lie nearer to it than others do; less than
+    half of the training set decides where its bulk lies (an empirical null, Efron 2004). Without trusted images, it is
+    the bulk itself.
+    """
+    if not len(trusted):
+        return clean_like(trusted, scores)
+    (low, middle), (lower, median) = (np.quantile(values, (0.25, 0.5)) for values in (trusted, scores))
+    return np.asarray(median + (trusted - middle) * (median - lower) / max(middle - low, SMALLEST))

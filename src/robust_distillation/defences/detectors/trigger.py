@@ -13,7 +13,7 @@ from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors.detector import Fitted, Models, threshold_for
-from robust_distillation.defences.detectors.evidence import clean_like
+from robust_distillation.defences.detectors.evidence import as_in_bulk, clean_like
 from robust_distillation.defences.distillation import soften
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
@@ -95,7 +95,7 @@ class Trigger:
         compared = [clean_like(*both) for both in zip(clean, found, strict=True)]
         scale = np.array([[np.mean(test), np.std(test) + SMALLEST] for test in compared]).T
         scores = larger(found, scale)
-        reference = clean_like(larger(clean, scale), scores)
+        reference = as_in_bulk(larger(clean, scale), scores)
         threshold = threshold_for(reference, settings.keep_clean)
         return Fitted(cls(probe, hosts, middles, directions, usual, scale, threshold), scores, reference)
 
