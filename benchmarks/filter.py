@@ -196,7 +196,7 @@ def scored(case: str, seed: int, data: Data) -> "tuple[Poisoned, dict[str, dict[
         found[name] = load_pickle(path)
     references = {name: np.sort(found[name]["reference"]) for name in MEMBERS}
     joined = smallest({name: p_values(found[name]["scores"], references[name]) for name in MEMBERS})
-    kept = joined <= threshold_of(references, FILTER.keep_clean)
+    kept = joined <= threshold_of(FILTER.keep_clean)
     seconds = np.sum([found[name]["seconds"] for name in MEMBERS])
     return truth, found | {"combined": {"scores": joined, "kept": kept, "seconds": seconds}}
 

@@ -99,10 +99,13 @@ def test_no_more_clean_images_are_lost_than_was_promised(fitted, sets):
     assert 0.02 < lost < 0.08
 
 
-def test_with_few_trusted_images_what_exceeds_them_all_is_suspicious(sets, settings, problem):
-    few = replace(settings, keep_clean=0.999)
-    fitted = Combined.fit(sets[0], sets[2].take(np.arange(50)), Models(problem.model, problem.model), few)
-    assert (fitted.scores > fitted.detector.threshold)[:200].all()
+@pytest.mark.parametrize(("count", "least"), [(6, 0.5), (50, 0.9)])
+def test_with_few_trusted_images_what_is_far_beyond_them_all_is_suspicious(sets, settings, problem, count, least):
+    few = replace(settings, keep_clean=0.99)
+    fitted = Combined.fit(sets[0], sets[2].take(np.arange(count)), Models(problem.model, problem.model), few)
+    suspicious = fitted.scores > fitted.detector.threshold
+    assert suspicious[:200].mean() > least
+    assert suspicious[200:].mean() < 0.1
 
 
 def test_it_survives_storage(fitted, sets, problem, tmp_path):

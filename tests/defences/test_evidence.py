@@ -7,6 +7,7 @@ from robust_distillation.defences.detectors.evidence import as_in_bulk, bulk, cl
 
 def test_p_values_are_ranks_among_clean_images():
     np.testing.assert_allclose(p_values(np.array([0.0, 1.0, 2.5, 3.0]), np.array([1.0, 2.0, 3.0])), [1, 1, 0.5, 0.5])
+    assert p_values(np.array([4.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(np.exp(-1) / 4)
 
 
 def test_above_all_clean_images_they_fall_on_and_never_exceed_the_share():

@@ -11,19 +11,17 @@ from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors import DETECTORS
 from robust_distillation.defences.detectors.detector import Detector, Fitted, Models, restore
-from robust_distillation.defences.detectors.evidence import clean_like, p_values, smallest
+from robust_distillation.defences.detectors.evidence import SMALLEST, clean_like, p_values, smallest
 from robust_distillation.defences.settings import Filter
 from robust_distillation.records import Detecting
-
-NOT_FEWER = 1 + 1e-9  # the smallest p-value that there can be is suspicious
 
 
 @dataclass(frozen=True)
 class Combined:
     """Scores images by -log of the smallest p-value of several detectors, times how many they are.
 
-    A p-value is the share of trusted images that score as high, see `p_values`. So at most the share
-    `1 - keep_clean` of clean images is lost, or one image for each detector where the trusted ones are few.
+    A p-value is the share of trusted images that score as high, see `p_values`. An image is suspicious where the
+    smallest, times the number of detectors, is below `1 - keep_clean`, so that no more clean images are lost than that.
 
     Attributes:
         members: detectors by name.
@@ -61,7 +59,7 @@ class Combined:
         """Fit all members on the same; see `Detector`."""
         fitted = {name: DETECTORS[name].fit(train, trusted, models, settings) for name in settings.combined}
         references = {name: np.sort(one.reference) for name, one in fitted.items()}
-        threshold = threshold_of(references, settings.keep_clean)
+        threshold = threshold_of(settings.keep_clean)
         detector = cls({name: one.detector for name, one in fitted.items()}, references, threshold)
         parts = {name: p_values(one.scores, references[name]) for name, one in fitted.items()}
         scores = smallest(parts)
@@ -88,8 +86,6 @@ class Combined:
         )
 
 
-def threshold_of(references: Mapping[str, Array], keep_clean: float) -> float:
-    """Return -log of the largest corrected p-value that is suspicious, for references (M,) by detector."""
-    fewest = min(len(reference) for reference in references.values())
-    rarest = max(1 - keep_clean, len(references) / (1 + fewest))
-    return float(-np.log(min(1.0, rarest * NOT_FEWER)))
+def threshold_of(keep_clean: float) -> float:
+    """Return -log of the largest corrected p-value that is suspicious; all are kept at 1."""
+    return float(-np.log(max(1 - keep_clean, SMALLEST)))

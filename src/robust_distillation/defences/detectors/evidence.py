@@ -6,7 +6,8 @@ import numpy as np
 
 from robust_distillation.arrays import Array
 
-TAIL = 0.1  # share of the reference by which what lies above all of it is judged
+TAIL = 0.1  # share of the reference by which what lies above all of it is judged,
+FEWEST = 5  # or as many scores, if that is more
 SMALLEST = 1e-12  # of a score on a log scale
 
 
@@ -25,7 +26,7 @@ def p_values(scores: Array, reference: Array) -> Array:
         (N,), in (0, 1].
     """
     as_high = len(reference) - np.searchsorted(reference, scores, side="left")
-    top = reference[int((1 - TAIL) * len(reference)) :]
+    top = reference[max(0, min(int((1 - TAIL) * len(reference)), len(reference) - FEWEST)) :]
     beyond = np.maximum(0.0, scores - top[-1]) / max(float(np.mean(top - top[0])), SMALLEST)
     shares: Array = (1 + as_high) / (1 + len(reference)) * np.exp(-np.minimum(beyond, 600.0))
     return shares
