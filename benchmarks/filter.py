@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 from pipeline import git
-from poisonings import ATTACKER, CASES, HARMLESS, JPEG, QUALITIES
+from poisonings import ATTACKER, CASES, COMMON, HARMLESS, JPEG, QUALITIES
+from recipes import BASE, student
 from student import Data, archives_option, load, pgd_figures
 
 from robust_distillation.arrays import Array
-from robust_distillation.classifiers.settings import Training
+from robust_distillation.classifiers.settings import Augmentation, Training
 from robust_distillation.dataset.pickles import ImageSet, load_pickle, save_pickle
-from robust_distillation.defences.settings import LABEL, Autoencoder, Filter, Student
+from robust_distillation.defences.settings import LABEL, Autoencoder, Filter
 from robust_distillation.files import read_json, write_json
 from robust_distillation.threats.settings import Poison
 
@@ -41,7 +42,7 @@ BUILD = Path("build/filter")
 RESULTS, FIGURES = Path("results/filter.json"), Path("docs/images")
 DETECTION, DAMAGE = "rows", "damage"  # tables of the results
 COMMAND = "python benchmarks/filter.py {detect,damage} --archives FOLDER"
-SEED = 102
+SEED = COMMON.seed
 
 SURROGATE = Training(method="standard", architecture="vgg", epochs=4, batch_size=64, learning_rate=0.001, seed=101)
 PROBE = replace(SURROGATE, architecture="lenet", epochs=8, seed=201)
@@ -67,17 +68,13 @@ FILTER = Filter(
 )
 MEMBERS = FILTER.combined
 SCORED = ("mse", "kl", *MEMBERS)
-TAUGHT = Student(
-    method="n_fgsm",
+TAUGHT = student(
+    BASE,
     architecture="srn_small",
     epochs=2,
-    batch_size=128,
-    optimizer="sgd",
-    learning_rate=0.1,
-    schedule="linear",
     average=0.99,
-    weight_decay=5e-4,
-    precision="bfloat16",
+    label_smoothing=0.0,
+    augmentation=Augmentation(),
     seed=301,
 )
 ATTACKED = 500  # test images, the first, by PGD with 20 steps at 4/255
@@ -203,11 +200,12 @@ def scored(case: str, seed: int, data: Data) -> "tuple[Poisoned, dict[str, dict[
 
 def detection(case: str, seed: int, data: Data) -> list[dict[str, Any]]:
     """Return the rows of a case: one of each detector for each kind and strength, and for the whole."""
-    from robust_distillation.auditing.filtering import audit_filter
+    from robust_distillation.auditing.filtering import audit_filter, roc
     from robust_distillation.threats.poisons.poison import cells
 
     truth, found = scored(case, seed, data)
     kinds = np.where(truth.kinds == HARMLESS, "", truth.kinds)
+    compressed = compressed_cells(truth, data) if HARMLESS in truth.kinds else {}
     rows = []
     for name, verdicts in found.items():
         common = {"detector": name, "seed": seed, "seconds": float(verdicts["seconds"])}
@@ -217,26 +215,25 @@ def detection(case: str, seed: int, data: Data) -> list[dict[str, Any]]:
         for cell, chosen in cells(kinds, truth.strengths).items():
             told = {"poison": str(kinds[chosen][0]), "strength": float(truth.strengths[chosen][0])}
             rows.append({**told, **by_cell[cell], "clean_kept": audit["clean_kept"], **common})
-        if (truth.kinds == HARMLESS).any():
-            rows += [row | common for row in compressed_rows(truth, verdicts["scores"], data)]
+        for quality, (fooling, chosen) in compressed.items():
+            figures = roc(verdicts["scores"][chosen], fooling[chosen]).figures
+            counts = {"images": int(fooling.sum()), "clean": int(chosen.sum() - fooling.sum())}
+            told = {"poison": "jpeg that fools, against clean jpeg", "strength": quality}
+            rows.append({**told, **figures, **counts, **common})
     return rows
 
 
-def compressed_rows(truth: "Poisoned", scores: Array, data: Data) -> list[dict[str, Any]]:
-    """Return rows of compressed poison that fools its surrogate still, against clean images of the same quality."""
-    from robust_distillation.auditing.filtering import roc
+def compressed_cells(truth: "Poisoned", data: Data) -> dict[int, tuple[Array, Array]]:
+    """Return by quality which rows fool the surrogate though compressed, and these with clean ones of that quality."""
     from robust_distillation.classifiers.training import predict_logits
 
     answers = predict_logits(surrogate(data), truth.features.astype(np.float32) / 255).argmax(axis=1)
-    rows = []
+    found = {}
     for quality in QUALITIES:
         of_quality = truth.strengths == quality
         fooling = of_quality & (truth.kinds == JPEG) & (answers != truth.labels)
-        chosen = fooling | (of_quality & (truth.kinds == HARMLESS))
-        figures = roc(scores[chosen], fooling[chosen]).figures
-        counts = {"images": int(fooling.sum()), "clean": int(chosen.sum() - fooling.sum())}
-        rows.append({"poison": "jpeg that fools, against clean jpeg", "strength": quality, **figures, **counts})
-    return rows
+        found[quality] = fooling, fooling | (of_quality & (truth.kinds == HARMLESS))
+    return found
 
 
 def filters(truth: "Poisoned", found: Mapping[str, Mapping[str, Array]], seed: int) -> dict[str, Array]:
@@ -258,7 +255,7 @@ def damage_of(kept: Array, train: ImageSet, case: Poison, data: Data) -> dict[st
 
     start, left, test = time.monotonic(), train.take(kept), data.test.take(np.argsort(data.test.ids))
     teacher = learned(replace(TAUGHT, seed=TAUGHT.seed + 1), left.images, left.labels, data)
-    student, _ = distil(
+    taught, _ = distil(
         teacher,
         left.images,
         left.labels,
@@ -269,13 +266,13 @@ def damage_of(kept: Array, train: ImageSet, case: Poison, data: Data) -> dict[st
         validation=(data.validate.images, data.validate.labels),
     )
     seconds = time.monotonic() - start
-    defence = Defence(student=student, classes=data.classes)
+    defence = Defence(student=taught, classes=data.classes)
     few = test.take(np.arange(ATTACKED))
     return {
         "teacher_accuracy": evaluate(teacher, test.images, test.labels)["accuracy"],
-        "student_accuracy": evaluate(student, test.images, test.labels)["accuracy"],
+        "student_accuracy": evaluate(taught, test.images, test.labels)["accuracy"],
         "asr": next(iter(attack_success_rates(defence.answer, test.features, test.labels, case).values()), None),
-        "robust_accuracy": pgd_figures(student, few.images, few.labels)["pgd_20"]["4/255"],
+        "robust_accuracy": pgd_figures(taught, few.images, few.labels)["pgd_20"]["4/255"],
         "kept": int(kept.sum()),
         "training_seconds": round(seconds),
     }

@@ -1,8 +1,7 @@
 """What benchmarks/filter.py poisons the training set with, and attackers beside those of the package."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,21 +92,14 @@ square = Within(Square(queries=300), (8 / 255,))
 jpeg = Compressed(i_fgsm)
 harmless_jpeg = Compressed(None)
 
-_COMMON = {"epsilons": [0.01, 8 / 255], "alpha": 1 / 255, "iterations": 10, "fraction": 0.1, "target": 2, "seed": 102}
-
-
-def _case(*kinds: str, **changes: object) -> Settings:
-    return Settings(**json.loads(json.dumps(_COMMON | {"kinds": list(kinds)} | changes)))
-
-
+COMMON = Settings(
+    kinds=["fgsm"], epsilons=[0.01, 8 / 255], alpha=1 / 255, iterations=10, fraction=0.1, target=2, seed=102
+)
 CASES: dict[str, Settings] = {
-    "unpoisoned": _case("fgsm", fraction=0.0),
-    "signs": _case("fgsm", "i_fgsm", "mi_fgsm", "pgd"),
-    "others": _case("carlini_wagner", "poisonings:pgd_l2", "poisonings:square", JPEG, HARMLESS),
-    "evading": _case("poisonings:evading"),
-    "label_flip": _case("label_flip"),
-    "class_flip": _case("class_flip", source=1),
-    "badnets": _case("badnets"),
-    "blended": _case("blended"),
-    "sinusoid": _case("sinusoid"),
+    "unpoisoned": replace(COMMON, fraction=0.0),
+    "signs": replace(COMMON, kinds=["fgsm", "i_fgsm", "mi_fgsm", "pgd"]),
+    "others": replace(COMMON, kinds=["carlini_wagner", "poisonings:pgd_l2", "poisonings:square", JPEG, HARMLESS]),
+    "evading": replace(COMMON, kinds=["poisonings:evading"]),
+    "class_flip": replace(COMMON, kinds=["class_flip"], source=1),
+    **{kind: replace(COMMON, kinds=[kind]) for kind in ("label_flip", "badnets", "blended", "sinusoid")},
 }

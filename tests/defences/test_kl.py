@@ -11,22 +11,16 @@ from robust_distillation.threats.evasion.sign import PGD
 
 
 @pytest.fixture(scope="module")
-def blur():
-    image = keras.Input((12, 12, 3))
-    return keras.Model(image, keras.layers.AveragePooling2D(3, strides=1, padding="same")(image))
-
-
-@pytest.fixture(scope="module")
-def fitted(problem, problem_set, blur):
+def fitted(problem, problem_set, smoothing):
     settings = Filter(detector="kl", inference_detector="same", threshold_start=0.02, keep_clean=0.9, reform="none")
-    return PredictionChange.fit(problem_set, problem_set, Models(blur, problem.model), settings)
+    return PredictionChange.fit(problem_set, problem_set, Models(smoothing, problem.model), settings)
 
 
-def test_scores_are_those_of_alibi_detect(problem, fitted, blur):
+def test_scores_are_those_of_alibi_detect(problem, fitted, smoothing):
     from alibi_detect.ad import AdversarialAE
 
     scores = fitted.scores
-    peer = AdversarialAE(threshold=1.0, ae=blur, model=keras.Sequential([problem.model, keras.layers.Softmax()]))
+    peer = AdversarialAE(threshold=1.0, ae=smoothing, model=keras.Sequential([problem.model, keras.layers.Softmax()]))
     np.testing.assert_allclose(scores, peer.score(detector_images(problem)), rtol=1e-4, atol=1e-6)
 
 
@@ -46,10 +40,10 @@ def test_images_that_mislead_the_classifier_by_little_score_higher(problem, fitt
     assert roc_auc_score(np.repeat([0, 1], len(scores)), both) > 0.6
 
 
-def test_it_survives_storage_and_shows_attackers_its_slope(problem, fitted, blur, tmp_path):
+def test_it_survives_storage_and_shows_attackers_its_slope(problem, fitted, smoothing, tmp_path):
     detector, scores = fitted.detector, fitted.scores
     save_detector(detector, tmp_path / "detector")
-    loaded = load_detector(tmp_path / "detector", blur)
+    loaded = load_detector(tmp_path / "detector", smoothing)
     images = detector_images(problem)
     np.testing.assert_allclose(loaded.score(images), scores, rtol=1e-5, atol=1e-7)
     batch = tf.constant(images)

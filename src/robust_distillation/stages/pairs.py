@@ -21,10 +21,10 @@ def training_pairs(params: Params) -> tuple[Pairs, Pairs]:
     settings = params.autoencoder
     validate, trusted = ImageSet.load(VALIDATE), ImageSet.load(TRUSTED)
     if settings.mode == "gaussian":
-        own, judged = [ImageSet.load(POISONED).features, validate.features], trusted.features
-        if not len(trusted):
-            own, judged = own[:1], validate.features
-        return join(gaussian_pairs(np.concatenate(own), settings)), join(gaussian_pairs(judged, settings))
+        own, judged = ImageSet.load(POISONED).features, validate.features
+        if len(trusted):
+            own, judged = np.concatenate([own, judged]), trusted.features
+        return join(gaussian_pairs(own, settings)), join(gaussian_pairs(judged, settings))
     fit, _ = split_trusted(params, trusted)
     probe = load_model(PROBE)
     return (

@@ -13,13 +13,12 @@ from robust_distillation.arrays import Array
 from robust_distillation.classifiers.storage import load_model, save_model
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors import DETECTORS, RECORD
+from robust_distillation.defences.detectors.evidence import SMALLEST
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
 from robust_distillation.files import AGAIN, read_record, replacing, write_json
 from robust_distillation.records import Detecting
 from robust_distillation.threats.evasion.victim import bpda
-
-SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)

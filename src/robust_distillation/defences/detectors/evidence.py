@@ -8,7 +8,7 @@ from robust_distillation.arrays import Array
 
 TAIL = 0.1  # share of the reference by which what lies above all of it is judged,
 FEWEST = 5  # or as many scores, if that is more
-SMALLEST = 1e-12  # of a score on a log scale
+SMALLEST = 1e-12  # of what is divided by, or has its logarithm taken
 
 
 def p_values(scores: Array, reference: Array) -> Array:

@@ -12,13 +12,11 @@ from robust_distillation.classifiers.training import one_hot, predict_logits, tr
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct
 from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings, threshold_for
-from robust_distillation.defences.detectors.evidence import clean_like
+from robust_distillation.defences.detectors.evidence import SMALLEST, clean_like
 from robust_distillation.defences.detectors.folds import FOLDS, folds_of
 from robust_distillation.defences.distillation import soften
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
-
-SMALLEST = 1e-12  # of a probability
 
 
 @dataclass(frozen=True)

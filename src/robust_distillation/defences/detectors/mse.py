@@ -1,7 +1,7 @@
 """The published detector: an image is suspicious when its reconstruction error exceeds an inferred threshold."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import keras
@@ -12,7 +12,7 @@ from robust_distillation.arrays import Array
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
 from robust_distillation.defences.detectors.detector import Fitted, Models, refuse_settings, threshold_for
-from robust_distillation.defences.detectors.evidence import clean_like
+from robust_distillation.defences.detectors.evidence import SMALLEST, clean_like
 from robust_distillation.defences.settings import Filter
 
 
@@ -55,7 +55,7 @@ class ReconstructionError:
             threshold = infer_threshold(
                 models.autoencoder, trusted.images, start=settings.threshold_start, keep_clean=settings.keep_clean
             )
-        return Fitted(cls(models.autoencoder, threshold), scores, reference)
+        return Fitted(replace(detector, threshold=threshold), scores, reference)
 
     @classmethod
     def restore(cls, threshold: float, settings: dict[str, Any], networks: Mapping[str, keras.Model]) -> Self:
@@ -70,7 +70,7 @@ class ReconstructionError:
     def margin(self, images: tf.Tensor) -> tf.Tensor:
         """Return log(score / threshold) (N,) of images (N, H, W, C), differentiably: above 0 they are suspicious."""
         errors = tf.reduce_mean(tf.square(images - reconstruction(self.autoencoder, images)), axis=(1, 2, 3))
-        return tf.math.log(tf.maximum(errors, 1e-12) / self.threshold)
+        return tf.math.log(tf.maximum(errors, SMALLEST) / self.threshold)
 
 
 def reconstruction_error(images: Array, reconstructions: Array) -> Array:

@@ -20,7 +20,7 @@ from robust_distillation.classifiers.training import (
 )
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors.detector import Fitted, Models, threshold_for
-from robust_distillation.defences.detectors.evidence import clean_like
+from robust_distillation.defences.detectors.evidence import SMALLEST, clean_like
 from robust_distillation.defences.detectors.folds import FOLDS, folds_of
 from robust_distillation.defences.detectors.twins import altered, twins
 from robust_distillation.defences.settings import Filter
@@ -101,7 +101,7 @@ class Residual:
         """Return log(score / threshold) (N,) of images (N, H, W, C), differentiably: above 0 they are suspicious."""
         logits = [self.networks[name](images, training=False)[:, 0] for name in FOLDS]
         mean = tf.add_n(logits) / len(logits) - float(np.mean(self.offsets)) - self.shift
-        return tf.math.log(tf.maximum(tf.nn.softplus(mean), 1e-12) / THRESHOLD)
+        return tf.math.log(tf.maximum(tf.nn.softplus(mean), SMALLEST) / THRESHOLD)
 
 
 def softplus(logits: Array) -> Array:

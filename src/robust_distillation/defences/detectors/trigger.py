@@ -13,13 +13,12 @@ from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors.detector import Fitted, Models, threshold_for
-from robust_distillation.defences.detectors.evidence import as_in_bulk, clean_like
+from robust_distillation.defences.detectors.evidence import SMALLEST, as_in_bulk, clean_like
 from robust_distillation.defences.distillation import soften
 from robust_distillation.defences.settings import Filter
 from robust_distillation.errors import InputError
 from robust_distillation.progress import Bar
 
-SMALLEST = 1e-12
 HOSTS = 8  # images onto which texture is put
 SMOOTH = 3  # side of the mean that is not texture, in pixels
 FEWEST = 3  # trusted images of a label that stand for it
@@ -86,8 +85,8 @@ class Trigger:
                 (of_trusted, trusted.images, trusted.labels),
             )
         )
-        usual = np.repeat([np.median(clean_like(*both)) for both in zip(clean, found, strict=True)], len(middles))
-        usual = usual.reshape(2, -1)
+        overall = [np.median(clean_like(*both)) for both in zip(clean, found, strict=True)]
+        usual = np.tile(np.reshape(overall, (2, 1)), len(middles))
         for label, stands in standing.items():
             judged = clean[:, trusted.labels == label] if stands else found[:, labels == label]
             usual[:, label] = np.median(judged, axis=1)
