@@ -16,8 +16,8 @@ from joblib import cpu_count
 from PIL import Image
 from pipeline import git
 
-from robust_distillation.dataset.archives import ARCHIVES, TEST_IMAGES, TEST_LABELS, TRAINING_IMAGES
 from robust_distillation.dataset.generator import SETS, DatasetGenerator
+from robust_distillation.dataset.readers.archives import ARCHIVES, TEST_IMAGES, TEST_LABELS, TRAINING_IMAGES
 from robust_distillation.files import write_json
 
 RESULT = Path("results/dataset-speed/metrics.json")

@@ -58,7 +58,7 @@ def main(preset: str, archives: Path, name: str | None, changes: tuple[str, ...]
     folder = Path("build") / "pipeline" / preset
     clone(commit, folder)
     flags = subprocess.check_output(["robust-distillation", "preset", preset], text=True)  # noqa: S603, S607
-    settings = [*shlex.split(flags), "-S", f"data.archives={archives.resolve()}"]
+    settings = [*shlex.split(flags), "-S", f"data.path={archives.resolve()}"]
     settings += [part for change in changes for part in ("-S", change)]
     command = ["dvc", "exp", "run", *settings]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}

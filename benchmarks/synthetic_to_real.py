@@ -19,15 +19,16 @@ from pipeline import git
 from tqdm import tqdm
 
 from robust_distillation.arrays import Array
-from robust_distillation.dataset.archives import (
-    Record,
+from robust_distillation.dataset.download import file_digest
+from robust_distillation.dataset.readers.archives import (
     decode,
     list_test,
     list_training,
     read_files,
 )
-from robust_distillation.dataset.download import OFFICIAL_MD5, file_digest
+from robust_distillation.dataset.readers.reader import Record
 from robust_distillation.dataset.signs import SIGNS
+from robust_distillation.dataset.sources.gtsrb import OFFICIAL_MD5
 from robust_distillation.dataset.synthetic.archives import draw_archives
 from robust_distillation.files import write_json
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 BEHIND = {
     "fetch": {
-        "cmd": "! grep -rq truncated ${data.archives} && mkdir -p data/raw && date +%N > data/raw/drawn",
+        "cmd": "! grep -rq truncated ${data.path} && mkdir -p data/raw && date +%N > data/raw/drawn",
         "deps": [dep for dep in PIPELINE["fetch"]["deps"] if not dep.startswith("src/")],
         "params": PIPELINE["fetch"]["params"],
         "outs": PIPELINE["fetch"]["outs"],
@@ -89,8 +89,8 @@ def repository(tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["-S", "data.archives=null"], "params.yaml: data.archives: must be the path of a folder"),
-        (["--temp", "-S", "data.source=gtsrb", "-S", "data.archives=zips"], "params.yaml: data.archives: zips is no"),
+        (["-S", "data.path=null"], "params.yaml: data.path: must be a path"),
+        (["--temp", "-S", "data.source=gtsrb", "-S", "data.path=zips"], "params.yaml: data.path: zips is no"),
     ],
 )
 def test_a_bad_value_starts_no_stage_and_leaves_every_output(repository, options, said):
@@ -124,7 +124,7 @@ def test_what_changes_in_the_folder_of_archives_is_fetched_and_what_is_refused_l
 ):
     archive = tmp_path / "a.zip"
     archive.write_bytes(b"whole")
-    settings = ("-S", "data.source=gtsrb", "-S", f"data.archives={tmp_path}")
+    settings = ("-S", "data.source=gtsrb", "-S", f"data.path={tmp_path}")
     assert repository.dvc("exp", "run", *settings) == (["check", "fetch", "student"], "")
     assert repository.dvc("repro") == ([], "")
     before = repository.outputs()
@@ -132,6 +132,17 @@ def test_what_changes_in_the_folder_of_archives_is_fetched_and_what_is_refused_l
     assert repository.attempt("dvc", "repro").returncode != 0
     assert repository.outputs() == before
     archive.write_bytes(b"whole again")
+    assert repository.dvc("repro") == (["fetch", "student"], "")
+    repository.go_back()
+
+
+def test_a_file_is_fetched_again_when_it_changes(repository, tmp_path):
+    file = tmp_path / "mine.npz"
+    file.write_bytes(b"whole")
+    settings = ("-S", "data.source=npz", "-S", f"data.path={file}")
+    assert repository.dvc("exp", "run", *settings) == (["check", "fetch", "student"], "")
+    assert repository.dvc("repro") == ([], "")
+    file.write_bytes(b"whole again")
     assert repository.dvc("repro") == (["fetch", "student"], "")
     repository.go_back()
 

@@ -37,9 +37,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from robust_distillation.dataset import archives
+from robust_distillation.dataset.readers import archives
 from robust_distillation.dataset.sources.source import Source
-from robust_distillation.dataset.splitting import split_training
 from robust_distillation.defences.detectors.detector import Fitted
 from robust_distillation.threats.evasion.attack import Attack
 from robust_distillation.threats.poisons.poison import Poison
@@ -94,14 +93,14 @@ class Hinge:
         return keras.losses.categorical_hinge(2 * batch.targets - 1, logits / self.temperature), logits
 
 
-def draw(folder, data, classes):
+def draw(folder, data):
     from robust_distillation.dataset.synthetic.archives import draw_archives
 
     draw_archives(folder, classes=[1, 14], tracks_per_class=6, frames_per_track=2, test_per_class=2, seed=1)
 
 
 SIGNS = Source(
-    check=lambda data: None, fetch=draw, reader=archives, name=lambda number: f"my {number}", split=split_training
+    check=lambda data: None, fetch=draw, reader=archives, names=lambda folder: {1: "my 1", 14: "my 14"}
 )
 
 
@@ -166,7 +165,7 @@ def test_a_source(own):
     data = Data(**values)
     folder = own / "raw"
     folder.mkdir()
-    SOURCES[data.source].fetch(folder, data, [1, 14])
+    SOURCES[data.source].fetch(folder, data)
     counts = {"n_train_samples": 4, "n_validate_samples": 2, "n_test_samples": 2, "n_trusted_samples": 2}
     splits = DatasetGenerator(n_classes="all", **counts).generate(folder, source=data.source)
     assert splits.names == ["my 1", "my 14"]

@@ -21,7 +21,7 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 TRACKING = PACKAGE / "tracking"
 CHECK = "check"
-ARCHIVES = "${data.archives}/"  # whatever folder the params name
+ARCHIVES = "${data.path}/"  # whatever folder the params name
 Chain = tuple[str, ...]
 
 

@@ -58,8 +58,8 @@ def test_default_params_load_and_fractions_are_parsed():
         ("register.name", "signs/student"),
         ("register.name", "models:student"),
         ("register.name", "..student"),
-        ("data.archives", None),
-        ("data.archives", 5),
+        ("data.path", None),
+        ("data.path", 5),
         ("student.seed", 2**32),
         ("student.learning_rate", float("inf")),
         ("filter.threshold_start", float("nan")),
@@ -126,7 +126,7 @@ def test_an_entry_that_stands_twice_is_named(load_with, key, value, twice):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("validate.min_side", 400, "validate: min_side 400 is above max_side 300; lower it"),
+        ("validate.min_side", 9000, "validate: min_side 9000 is above max_side 8192; lower it"),
         ("tune.learning_rates", [0.01, 0.001], r"tune: learning_rates must be .* Received: \[0.01, 0.001\]"),
         ("tune.learning_rates", [0.01, 0.01], "tune: learning_rates must be the lower end, then the higher"),
         (
@@ -135,8 +135,8 @@ def test_an_entry_that_stands_twice_is_named(load_with, key, value, twice):
             r"promotion.robust_epsilon 2/255 is not among .* \(0.01, 4/255",
         ),
         ("robustness.images", 101, "robustness.images 101 is above dataset.test_samples 100; lower it"),
-        ("data.archives", "zips", "data: source synthetic reads no archives; set archives to data/downloads, not zips"),
-        ("data.source", "udacity", "data: with source udacity, archives must name the folder"),
+        ("data.path", "zips", "data: source synthetic reads no files; set path to data/downloads, not zips"),
+        ("data.source", "udacity", "data: with source udacity, path must name the folder"),
     ],
 )
 def test_fields_that_do_not_fit_each_other_are_both_named(load_with, key, value, words):

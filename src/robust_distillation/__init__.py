@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from robust_distillation.defences.abstention import Abstention as Abstention
     from robust_distillation.defences.defence import Defence as Defence
     from robust_distillation.defences.detectors.mse import ReconstructionError as ReconstructionError
+    from robust_distillation.defences.smoothing import Smoothed as Smoothed
     from robust_distillation.errors import InputError as InputError
     from robust_distillation.errors import UnreliableWarning as UnreliableWarning
     from robust_distillation.pretrained import load_pretrained as load_pretrained
@@ -87,6 +88,7 @@ _MODULES = {
     "Abstention": "defences.abstention",
     "Defence": "defences.defence",
     "ReconstructionError": "defences.detectors.mse",
+    "Smoothed": "defences.smoothing",
     "InputError": "errors",
     "load_pretrained": "pretrained",
     "Classes": "records",

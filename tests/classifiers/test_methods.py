@@ -21,7 +21,8 @@ from robust_distillation.threats.evasion.sign import PGD
 TINY = partial(Training, architecture="cnn", batch_size=32, learning_rate=0.003, seed=5)
 EPSILON, EPOCHS = 0.085, 15
 ADVERSARY = Adversary(epsilon=EPSILON, steps=4, warm_up=0.3, beta=3.0)
-ADVERSARIAL = [name for name in METHODS if name not in ("standard", *DISTILLING)]
+NOISY = ("gaussian", "consistency", "smooth_adv")
+ADVERSARIAL = [name for name in METHODS if name not in ("standard", *NOISY, *DISTILLING)]
 
 
 def linear(weights):
@@ -74,6 +75,59 @@ def test_one_noisy_step_goes_by_epsilon_from_noise_of_twice_epsilon():
     np.testing.assert_allclose(without[1], [[0, -1.0 - 0.1 * 10]], atol=1e-6)
     quiet = of("n_fgsm")(linear(WEIGHTS), batch(progress=0.0))
     np.testing.assert_allclose(quiet[1], [[0, -1.0]], atol=1e-6)
+
+
+def test_mixed_fgsm_counts_clean_and_attacked_images_alike():
+    losses, attacked = of("fgsm")(linear(WEIGHTS), batch())
+    np.testing.assert_allclose(attacked, [[0, -1.0 - 0.1 * 10]], atol=1e-6)
+    expected = (np.log(1 + np.exp(1)) + np.log(1 + np.exp(2))) / 2
+    assert losses.numpy()[0] == pytest.approx(expected, rel=1e-5)
+
+
+def noisy(method, sigma=1e-6, **smoothing):
+    settings = TINY(method=method, epochs=1, adversary=Adversary(warm_up=0.5), smoothing={"sigma": sigma} | smoothing)
+    return METHODS[method](settings, 1.0, (3, 2, 2, 1))
+
+
+def test_noise_of_this_deviation_is_learned_with():
+    many = batch(rows=tuple(range(4000)))
+    _, logits = noisy("gaussian", 0.1)(linear(WEIGHTS), many)
+    spread = np.linalg.norm(WEIGHTS) * 0.1
+    assert logits.numpy()[:, 1].mean() == pytest.approx(-1, abs=4 * spread / np.sqrt(4000))
+    assert logits.numpy()[:, 1].std() == pytest.approx(spread, rel=0.05)
+
+
+def test_consistency_costs_disagreement_and_doubt():
+    plain = noisy("gaussian")(linear(WEIGHTS), batch())[0].numpy()[0]
+    doubt = noisy("consistency", consistency=10.0, entropy=0.5)(linear(WEIGHTS), batch())[0].numpy()[0] - plain
+    p = 1 / (1 + np.exp(1))
+    assert doubt == pytest.approx(-0.5 * (p * np.log(p) + (1 - p) * np.log(1 - p)), rel=1e-3)
+    agreeing, apart = (
+        noisy("consistency", 0.1, consistency=weight, entropy=0.0)(linear(WEIGHTS), batch())[0].numpy()[0]
+        for weight in (0.0, 10.0)
+    )
+    assert apart > agreeing
+
+
+def test_smoothed_adversaries_go_to_the_edge_of_the_ball_and_no_farther():
+    method = noisy("smooth_adv", radius=0.2, draws=3)
+    given, noise = batch(), tf.zeros((3, 1, 2, 2, 1))
+    far = method.climb(linear(WEIGHTS), given, noise, tf.constant(0.2))
+    expected = 0.5 - 0.2 * WEIGHTS / np.linalg.norm(WEIGHTS)  # the target is class 1, whose logit falls
+    np.testing.assert_allclose(tf.reshape(far, [-1]), expected, atol=1e-3)
+    _, logits = method(linear(WEIGHTS), given)
+    assert logits.numpy()[0, 1] == pytest.approx(-1 - 0.2 * np.linalg.norm(WEIGHTS), abs=1e-3)
+
+
+@pytest.mark.parametrize("method", NOISY)
+def test_each_way_to_train_with_noise_makes_a_model_that_stands_it_better(lesson, problem, method):
+    smoothing = {"sigma": 0.3, "radius": 0.1}
+    model, history = train(lesson, problem, method=method, epochs=EPOCHS, adversary=ADVERSARY, smoothing=smoothing)
+    assert history["loss"][-1] < history["loss"][0]
+    assert "val_robust" not in history
+    images = problem.images + np.random.default_rng(0).normal(0, 0.3, problem.images.shape).astype(np.float32)
+    right = [(one.predict(images, verbose=0).argmax(axis=1) == problem.labels).mean() for one in (problem.model, model)]
+    assert right[1] > right[0]
 
 
 @pytest.mark.parametrize("method", ["pgd", "fgsm_ep"])

@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from robust_distillation.dataset.archives import (
+from robust_distillation.dataset.readers.archives import (
     MAX_MEMBER_BYTES,
     TEST_IMAGES,
     TRAINING_IMAGES,

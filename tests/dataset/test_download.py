@@ -135,7 +135,7 @@ def assert_one_line(url, path, *words):
     message = str(caught.value)
     assert "\n" not in message
     assert not path.exists()
-    for word in (url, "data.archives", *words):
+    for word in (url, "data.path", *words):
         assert word in message
 
 

@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from robust_distillation.dataset.archives import list_test, list_training, read_files
 from robust_distillation.dataset.cli import dataset
 from robust_distillation.dataset.generator import SETS, DatasetGenerator
 from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.readers.archives import list_test, list_training, read_files
 from robust_distillation.dataset.splitting import drop_duplicates, share_out, split_training
 from robust_distillation.errors import InputError
 
@@ -232,7 +232,7 @@ def test_real_default_split(gtsrb):
 def test_real_archives_split_for_all_classes(gtsrb):
     classes = list(range(43))
     chosen = split_training(
-        list_training(gtsrb), classes, train="all", validate=1290, trusted=3870, rng=np.random.default_rng(0)
+        list_training(gtsrb), classes, train="all", validate=1290, test=0, trusted=3870, rng=np.random.default_rng(0)
     )
     assert Counter(record.label for record in chosen["validate"]) == dict.fromkeys(classes, 30)
     assert Counter(record.label for record in chosen["trusted"]) == dict.fromkeys(classes, 90)

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from robust_distillation.dataset.archives import ARCHIVES, decode, list_test, list_training, read_files
 from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.readers.archives import ARCHIVES, decode, list_test, list_training, read_files
 from robust_distillation.dataset.synthetic.archives import FURTHER, TRAINING, draw_archives, photograph_track
 from robust_distillation.dataset.synthetic.drawing import Material
 from robust_distillation.dataset.synthetic.faces import FACES, Style, draw_face

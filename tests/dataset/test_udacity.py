@@ -14,7 +14,7 @@ from PIL import Image
 from robust_distillation.dataset.cli import dataset
 from robust_distillation.dataset.generator import SETS, DatasetGenerator
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.dataset.udacity import find_pickles
+from robust_distillation.dataset.sources.udacity import find_pickles
 from robust_distillation.errors import InputError
 from robust_distillation.params import load_params
 from robust_distillation.paths import DOWNLOADS
@@ -99,7 +99,7 @@ def repository(tmp_path, monkeypatch):
 
 def udacity_params(archives):
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["data"] |= {"source": "udacity", "archives": str(archives)}
+    values["data"] |= {"source": "udacity", "path": str(archives)}
     values["dataset"] |= {
         "classes": 3,
         "train_samples": 45,
@@ -283,9 +283,17 @@ def test_a_wrong_row_is_named(pickles, key, value, message):
     one_line(caught)
 
 
-def test_grey_features_are_refused(pickles):
+def test_grey_beside_colour_is_refused(pickles):
     pickles.values["test.p"]["features"] = pickles.values["test.p"]["features"][..., :1]
-    with pytest.raises(InputError, match=r"test\.p: features must have 3 channels. Received: shape \(24, 32, 32, 1\)"):
+    with pytest.raises(InputError, match=r"test\.p: \d+ is grey, but .*train\.p: \d+ is in colour") as caught:
+        generate(pickles.write())
+    one_line(caught)
+    assert generate(pickles.folder, colour="grey").test.features.shape == (7, 8, 8, 1)
+
+
+def test_features_of_two_channels_are_refused(pickles):
+    pickles.values["test.p"]["features"] = pickles.values["test.p"]["features"][..., :2]
+    with pytest.raises(InputError, match=r"test\.p: features must have 1 or 3 channels. Received: \(24, 32, 32, 2\)"):
         generate(pickles.write())
 
 
@@ -325,12 +333,12 @@ def test_a_missing_pickle_and_the_checksum_are_named(pickles, repository):
     (folder / "valid.p").unlink()
     with pytest.raises(InputError, match=r"udacity: holds no valid\.p or validate\.p"):
         find_pickles(folder)
-    with pytest.raises(InputError, match=r"data\.archives: nowhere is no folder; name the one that holds train\.p"):
+    with pytest.raises(InputError, match=r"data\.path: nowhere is no folder; name the one that holds train\.p"):
         fetch.main(udacity_params("nowhere"))
 
 
 def test_the_folder_is_asked_for(repository):
-    with pytest.raises(InputError, match=r"params\.yaml: data: with source udacity, archives must name") as caught:
+    with pytest.raises(InputError, match=r"params\.yaml: data: with source udacity, path must name") as caught:
         udacity_params(DOWNLOADS)
     one_line(caught)
 

@@ -88,7 +88,7 @@ def test_the_entries_that_params_name_are_followed(params):
     assert "classifiers.architectures" in listed(params, "teacher")
     assert "dataset.synthetic.render" in listed(params, "fetch")
     assert "dataset.sources.udacity" not in listed(params, "fetch")
-    pickled = replace(params, data=replace(params.data, source="udacity", archives=Path("pickles")))
+    pickled = replace(params, data=replace(params.data, source="udacity", path=Path("pickles")))
     assert "dataset.sources.udacity" in listed(pickled, "fetch")
     assert "dataset.synthetic.render" not in listed(pickled, "fetch")
     assert "threats.evasion.sign" in listed(params, "poison")

@@ -57,6 +57,25 @@ class Augmentation:
 
 
 @section
+class Smoothing:
+    """Noise to train with, for randomized smoothing; see `methods.noise`.
+
+    Attributes:
+        sigma: standard deviation of the noise, in [0, 1] units.
+        draws: of `consistency` and `smooth_adv`, for each image.
+        consistency: weight of how far the answers to the draws are from their mean.
+        entropy: weight of how unsure that mean is.
+        radius: of the ball in L2 in which the adversary of `smooth_adv` is.
+    """
+
+    sigma: Annotated[float, Field(gt=0)] = 0.25
+    draws: Count = 2
+    consistency: Annotated[float, Field(ge=0)] = 10.0
+    entropy: Annotated[float, Field(ge=0)] = 0.5
+    radius: Annotated[float, Field(gt=0)] = 0.5
+
+
+@section
 class Training:
     """How a classifier is trained.
 
@@ -77,6 +96,7 @@ class Training:
         weight_perturbation: how far weights are moved against the gradient's opposite before each step, as a share of
             their length (adversarial weight perturbation, Wu et al. 2020); 0 for not.
         adversary: of adversarial methods.
+        smoothing: of methods that train with noise.
         augmentation: of training images.
         patience: epochs without a better validation accuracy after which training ends; 0 for none.
         further_share: share of what an epoch trains on that is further images, drawn by the data's source.
@@ -99,6 +119,7 @@ class Training:
     class_balance: bool = False
     weight_perturbation: Annotated[float, Field(ge=0)] = 0.0
     adversary: Adversary = Adversary()
+    smoothing: Smoothing = Smoothing()
     augmentation: Augmentation = Augmentation()
     patience: Annotated[int, Field(ge=0)] = 0
     further_share: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -97,7 +97,7 @@ def train_classifier(
         settings.label_smoothing / targets.shape[1]
     )
     watching: list[Any] = [Kept(settings.patience)]
-    if settings.method != "standard":
+    if getattr(trainer.method, "watched", True):
         few = int(np.clip(len(images) / WATCHED_PER_IMAGE, *WATCHED))
         watching.insert(0, Watch(validation[0][:few], validation[1][:few], settings.adversary.epsilon, temperature))
     resumable = None if checkpoint is None else Resumable(checkpoint, watching)

@@ -1,22 +1,19 @@
-"""The official archives over HTTP: a broken download goes on where it stopped."""
+"""Files over HTTP: a broken download goes on where it stopped."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import requests
+from filelock import FileLock
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from robust_distillation.dataset.archives import TEST_IMAGES, TEST_LABELS, TRAINING_IMAGES
 from robust_distillation.errors import InputError
+from robust_distillation.paths import DOWNLOADS
 from robust_distillation.progress import Bar
+from robust_distillation.workspace import main_root
 
-OFFICIAL_URL = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
-OFFICIAL_MD5 = {
-    TRAINING_IMAGES: "f33fd80ac59bff73c82d25ab499e03a3",
-    TEST_IMAGES: "c7e4e6327067d32654124b0fe9e82185",
-    TEST_LABELS: "fe31e9c9270bbcd7b84b7f21a9d9d9e5",
-}
-REMEDY = "download the archives by hand and set data.archives to their folder"
+REMEDY = "download the files by hand and set data.path to their folder"
 TIMEOUT_S = 30
 BLOCK = 2**16
 RETRIED = (429, 500, 502, 503, 504)
@@ -27,6 +24,27 @@ _again = Retrying(
     wait=wait_exponential(multiplier=0.5, max=20),
     reraise=True,
 )
+
+
+def download_all(url: str, md5: Mapping[str, str]) -> Path:
+    """Download files into the main repository, where the next run and a killed one find them.
+
+    Args:
+        url: the folder that they lie in.
+        md5: checksum of each file, in hexadecimal, by name.
+
+    Returns:
+        The folder that holds them.
+
+    Raises:
+        InputError: as `download`.
+    """
+    folder = main_root() / DOWNLOADS
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        for name, checksum in md5.items():
+            download(f"{url}/{name}", folder / name, md5=checksum)
+    return folder
 
 
 def download(url: str, path: Path, *, md5: str) -> None:

@@ -16,16 +16,19 @@ import numpy.typing as npt
 from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 
-from robust_distillation.dataset import archives
-from robust_distillation.dataset.archives import Reader, Record
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.dataset.pixels import Colour, as_features
+from robust_distillation.dataset.readers import archives
+from robust_distillation.dataset.readers.pickled import TRAIN
+from robust_distillation.dataset.readers.reader import Reader, Record
+from robust_distillation.dataset.readers.tables import NAMES, TABLE
 from robust_distillation.dataset.signs import resolve_classes
 from robust_distillation.dataset.sources import SOURCES
 from robust_distillation.dataset.splitting import (
     Counts,
     choose_evenly,
     drop_duplicates,
+    split_training,
 )
 from robust_distillation.errors import InputError
 from robust_distillation.files import replacing, write_json
@@ -35,7 +38,7 @@ SETS = ("train", "validate", "test", "trusted")
 # A shard opens the archives anew, which costs as much as a thousand images; a process of its own costs some more.
 MIN_SHARD = 2000
 SHARDS_PER_WORKER = 4
-PICKLE = "train.p"
+LAYOUTS = {"archives": "gtsrb", "pickles": "udacity", "arrays": "npz", "images": "folder"}  # a source of each
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ class Splits:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetGenerator:
-    """Makes the sets from raw files; the same settings give the same bytes, whatever the number of workers.
+    """Makes the sets from raw files, as the stage `fetch` leaves them.
+
+    The same settings give the same bytes, whatever the number of workers.
 
     Attributes:
         n_classes: the first n class ids, a list of ids, or "all".
@@ -131,45 +136,54 @@ class DatasetGenerator:
             raise InputError(f"n_workers must be at least 1, or -1 for one per core. Received: {self.n_workers!r}")
 
     def generate(self, raw_folder: Path, *, source: str | None = None) -> Splits:
-        """Read the archives, or the pickles, and make the sets.
+        """Read the raw files and make the sets.
 
         Args:
-            raw_folder: holds the three archives in the official layout, or train.p, valid.p (or validate.p) and test.p.
-            source: a name of `SOURCES`; None tells pickles and archives by their names.
+            raw_folder: holds the three archives in the official layout; or train.p, and perhaps valid.p (or validate.p)
+                and test.p; or images beside a table of them, as the stage `fetch` makes it.
+            source: a name of `SOURCES`; None tells them by the names of their files.
 
         Returns:
             The sets; labels count from 0 in the order of the class ids, rows are shuffled.
 
         Raises:
-            InputError: a file is missing, corrupt or unsafe, a class does not exist, or a class has too few images.
+            InputError: a file is missing, corrupt or unsafe, a class does not exist or has too few images, a track is
+                in two sets of the source, or grey and coloured images are mixed.
         """
         rng = np.random.default_rng(self.seed)
-        pickled = (raw_folder / PICKLE).is_file()
-        origin = SOURCES[source or ("udacity" if pickled else "gtsrb")]
+        layout = _layout(raw_folder)
+        origin = SOURCES[source or LAYOUTS[layout]]
         reader = origin.reader
         if origin.warning:
             click.echo(origin.warning, err=True)
-        listed, test = reader.list_training(raw_folder), reader.list_test(raw_folder)
-        known = {record.label for record in listed}
-        if stranger := next((record for record in test if record.label not in known), None):
-            raise InputError(
-                f"{stranger.archive}: {stranger.member}: label {stranger.label} is that of no training image; "
-                "correct it, or add training images of that class"
-            )
-        classes = resolve_classes(self.n_classes, sorted(known))
-        named = {class_id: origin.name(class_id) for class_id in classes}
-        training, duplicates = drop_duplicates(
-            [record for record in listed if record.label in classes], test, reader.read_files
+        listed, validation, test = (
+            list_records(raw_folder)
+            for list_records in (reader.list_training, reader.list_validation, reader.list_test)
         )
-        chosen = origin.split(
-            training,
+        _refuse_strangers(listed, [*validation, *test])
+        if not test and self.n_test_samples == "all":
+            raise InputError(f"{raw_folder}: has no test set of its own; set test_samples to a number")
+        classes = resolve_classes(self.n_classes, sorted({record.label for record in listed}))
+        known = origin.names(raw_folder)
+        named = {class_id: known.get(class_id, f"Class {class_id}") for class_id in classes}
+        training, duplicates = drop_duplicates(
+            [record for record in [*validation, *listed] if record.label in classes], test, reader.read_files
+        )
+        own = {record.id for record in validation}
+        chosen = split_training(
+            [record for record in training if record.id not in own],
             classes,
             train=self.n_train_samples,
-            validate=self.n_validate_samples,
+            validate=0 if validation else self.n_validate_samples,
+            test=self.n_test_samples if self.n_test_samples != "all" and not test else 0,
             trusted=self.n_trusted_samples,
             rng=rng,
         )
-        chosen["test"] = choose_evenly("test", test, classes, self.n_test_samples, rng)
+        if validation:
+            others = [record for record in training if record.id in own]
+            chosen["validate"] = choose_evenly("validate", others, classes, self.n_validate_samples, rng)
+        if test:
+            chosen["test"] = choose_evenly("test", test, classes, self.n_test_samples, rng)
         shuffled = {name: [chosen[name][index] for index in rng.permutation(len(chosen[name]))] for name in SETS}
         features = np.split(
             self.read([record for name in SETS for record in shuffled[name]], reader),
@@ -181,7 +195,7 @@ class DatasetGenerator:
             classes=classes,
             names=list(named.values()),
             mirror=_mirror(classes, origin.mirrored()),
-            info=f"source: {source or ('pickles' if pickled else 'archives')} in {raw_folder}\n"
+            info=f"source: {source or layout} in {raw_folder}\n"
             + self._describe(training, test, duplicates, shuffled, named, origin.warning),
         )
 
@@ -192,7 +206,7 @@ class DatasetGenerator:
             uint8, (N, image_size, image_size, C).
 
         Raises:
-            InputError: an image is missing or corrupt.
+            InputError: an image is missing or corrupt, or only some are grey where colour is wanted.
         """
         channels = 1 if self.colour == "grey" else 3
         features = np.empty((len(records), self.image_size, self.image_size, channels), dtype=np.uint8)
@@ -204,9 +218,17 @@ class DatasetGenerator:
             for shard in shards
         )
         with Bar(total=len(records), desc="images", unit="image") as bar:
-            for shard, part in zip(shards, parts, strict=True):
+            modes: dict[str, Record] = {}
+            for shard, (part, found) in zip(shards, parts, strict=True):
                 features[shard] = part
+                modes = found | modes
                 bar.update(len(part))
+        if self.colour == "rgb" and len(modes) > 1:
+            grey, coloured = modes["L"], modes["RGB"]
+            raise InputError(
+                f"{grey.archive}: {grey.member} is grey, but {coloured.archive}: {coloured.member} is in colour, which "
+                "may give a class away; convert them, or set colour to grey"
+            )
         return features
 
     def _describe(
@@ -219,11 +241,11 @@ class DatasetGenerator:
         warning: str | None,
     ) -> str:
         tracked = any(record.track >= 0 for record in training)
-        taken = {name: {record.track for record in records} for name, records in chosen.items()}
+        held = {record.track for name in SETS[1:] for record in chosen[name] if record.track >= 0}
         used = {record.id for records in chosen.values() for record in records}
         unused = [record for record in training if record.id not in used]
-        crossing = [record for record in unused if tracked and record.track in taken["validate"] | taken["trusted"]]
-        crossed = [f"{len(crossing)} further frames of validate and trusted tracks, for no track may be in two sets"]
+        crossing = [record for record in unused if tracked and record.track in held]
+        crossed = [f"{len(crossing)} further frames of tracks of other sets, for no track may be in two sets"]
         n_test = sum(record.label in classes for record in test)
         sides = [side for records in chosen.values() for record in records for side in record.size]
         lines = [
@@ -235,7 +257,7 @@ class DatasetGenerator:
             *([warning] if warning else []),
             "",
             f"images {'(tracks) ' if tracked else ''}per class",
-            f"{'label':>5} {'id':>3} {'train':>13} {'validate':>12} {'test':>6} {'trusted':>12}  sign",
+            f"{'label':>5} {'id':>3} {'train':>13} {'validate':>12} {'test':>6} {'trusted':>12}  name",
         ]
         for label, (class_id, name) in enumerate(classes.items()):
             cells = {part: [record for record in chosen[part] if record.label == class_id] for part in SETS}
@@ -255,7 +277,7 @@ class DatasetGenerator:
             *(f"    {dropped} equals {twin}" for dropped, twin in duplicates),
             *(crossed if tracked else []),
             f"{len(unused) - len(crossing)} further training images, not drawn",
-            f"{n_test - len(chosen['test'])} test images, not drawn",
+            *([f"{n_test - len(chosen['test'])} test images, not drawn"] if test else []),
         ]
         shares = [sum(record.label == label for record in chosen["trusted"]) for label in classes]
         if max(shares) - min(shares) > 1 or sum(shares) < self.n_trusted_samples:
@@ -267,6 +289,28 @@ class DatasetGenerator:
         return "\n".join(lines) + "\n"
 
 
+def _layout(raw_folder: Path) -> str:
+    """Return which of LAYOUTS the files in a folder have."""
+    if (raw_folder / TRAIN).is_file():
+        return "arrays" if (raw_folder / NAMES).is_file() else "pickles"
+    return "images" if (raw_folder / TABLE).is_file() else "archives"
+
+
+def _refuse_strangers(training: Sequence[Record], others: Sequence[Record]) -> None:
+    """Refuse what a source has put into sets of its own, where training images lack its class or share its track."""
+    known = {record.label for record in training}
+    tracks = {record.track: record for record in training if record.track >= 0}
+    for record in others:
+        where = f"{record.archive}: {record.member}"
+        if record.label not in known:
+            raise InputError(
+                f"{where}: label {record.label} is that of no training image; correct it, or add training images of "
+                "that class"
+            )
+        if twin := tracks.get(record.track):
+            raise InputError(f"{where}: is of one track (or group) with the training image {twin.member}; move one")
+
+
 def _mirror(classes: Sequence[int], mirrored: Mapping[int, int]) -> list[int]:
     """Return the label in a mirror of each label; -1 where there is none."""
     labels = {class_id: label for label, class_id in enumerate(classes)}
@@ -275,13 +319,16 @@ def _mirror(classes: Sequence[int], mirrored: Mapping[int, int]) -> list[int]:
 
 def _read_shard(
     records: Sequence[Record], reader: Reader, size: int, colour: Colour, crop: bool
-) -> npt.NDArray[np.uint8]:
+) -> tuple[npt.NDArray[np.uint8], dict[str, Record]]:
+    """Return the pixels of records, and one record of each mode of their images."""
     images: list[npt.NDArray[np.uint8]] = []
+    modes: dict[str, Record] = {}
     for file, record in zip(reader.read_files(records), records, strict=True):
         image = reader.decode(file, record)
+        modes.setdefault(image.mode, record)
         image = _crop(image, record) if crop else image
         images.append(as_features(image, size, colour))
-    return np.stack(images)
+    return np.stack(images), modes
 
 
 def _crop(image: Image.Image, record: Record) -> Image.Image:

@@ -13,10 +13,10 @@ Colour = Literal["rgb", "grey"]
 
 
 def as_features(image: "Image", size: int, colour: Colour) -> Array:
-    """Shrink or enlarge an RGB image, bilinearly, to uint8 (size, size, C)."""
+    """Shrink or enlarge an image, bilinearly, to uint8 (size, size, C)."""
     from PIL.Image import Resampling
 
-    image = image.convert("L") if colour == "grey" else image
+    image = image.convert("L" if colour == "grey" else "RGB")
     return np.asarray(image.resize((size, size), Resampling.BILINEAR)).reshape(size, size, -1)
 
 

@@ -1,9 +1,10 @@
 """Settings of what makes the data sets: where images come from, how they are split, what they must keep to."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from robust_distillation.dataset.sources import SOURCES
 from robust_distillation.paths import DOWNLOADS
@@ -13,13 +14,30 @@ ClassIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 Classes = Annotated[
     Count | ClassIds | Literal["all"], in_words("a whole number from 1, a list of class ids, or all"), distinct()
 ]
+WITHIN = {"synthetic": "drawn", "digits": "scikit-learn"}  # sources that need no files, and where they are from
+READ = {  # sources of a user's own files, which cannot be downloaded
+    "udacity": "the folder of train.p, valid.p and test.p",
+    "folder": "the folder that holds a folder of images for each class",
+    "csv": "the folder of the table and its images",
+    "npz": "the file",
+}
+
+
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"must be a regular expression ({error})") from None
+    if groups != 1:
+        raise ValueError("must have one group in parentheses, such as '([0-9]+)_[0-9]+[.]png$'")
+    return pattern
 
 
 @section
 class Synthetic:
     """Which synthetic signs to draw, and how many."""
 
-    classes: Literal["used", "all"]
+    classes: Classes
     tracks_per_class: Count
     frames_per_track: Count
     test_per_class: Count
@@ -27,22 +45,35 @@ class Synthetic:
 
 
 @section
+class Columns:
+    """Which columns of a table say what of an image."""
+
+    path: str
+    label: str
+    box: Annotated[list[str], Field(min_length=4, max_length=4), distinct()] | None
+    group: str | None
+
+
+@section
 class Data:
     """Where the images come from."""
 
     source: Annotated[str, one_of(SOURCES)]
-    archives: Annotated[Path, in_words("the path of a folder")]
+    path: Annotated[Path, in_words("a path")]
+    group: Annotated[str, AfterValidator(_one_group)] | None
+    csv: Columns
     synthetic: Synthetic
 
     @model_validator(mode="after")
-    def archives_fit_the_source(self) -> "Data":
-        """Refuse a folder that the source does not read, or pickles without theirs: they cannot be downloaded."""
-        if self.source == "synthetic" and self.archives != DOWNLOADS:
-            raise ValueError(f"source synthetic reads no archives; set archives to {DOWNLOADS}, not {self.archives}")
-        if self.source == "udacity" and self.archives == DOWNLOADS:
-            raise ValueError(
-                f"with source udacity, archives must name the folder of train.p, valid.p and test.p, not {DOWNLOADS}"
-            )
+    def path_fits_the_source(self) -> "Data":
+        """Refuse a path that the source does not read, and none where it needs one."""
+        named = self.path != DOWNLOADS
+        if self.source in WITHIN and named:
+            raise ValueError(f"source {self.source} reads no files; set path to {DOWNLOADS}, not {self.path}")
+        if self.source in READ and not named:
+            raise ValueError(f"with source {self.source}, path must name {READ[self.source]}, not {DOWNLOADS}")
+        if self.group and self.csv.group:
+            raise ValueError("group and csv.group both say what may not be split; set one of them to null")
         return self
 
 

@@ -1,6 +1,7 @@
 """The 43 signs of GTSRB by class id, and how a part of them is asked for."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from robust_distillation.errors import InputError
@@ -52,9 +53,9 @@ SIGNS = (
 )
 
 
-def sign_name(class_id: int) -> str:
-    """The sign's English name; `Class 43` and so on for an id that GTSRB does not have."""
-    return SIGNS[class_id] if class_id < len(SIGNS) else f"Class {class_id}"
+def name_signs(_: Path) -> dict[int, str]:
+    """Return the signs' English names by class id, whatever the folder."""
+    return dict(enumerate(SIGNS))
 
 
 def resolve_classes(asked: int | Sequence[int] | Literal["all"], available: Sequence[int]) -> list[int]:

@@ -1,4 +1,7 @@
-"""Which raw images go into which set. Known tracks are not split, so frames of one physical sign never cross."""
+"""Which raw images go into which set. Known tracks are not split, so frames of one physical sign never cross.
+
+An image without a track is on a track of its own.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,8 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from robust_distillation.dataset.archives import Record
-from robust_distillation.dataset.udacity import TRAIN
+from robust_distillation.dataset.readers.reader import Record
 from robust_distillation.errors import InputError
 
 Track = list[Record]
@@ -23,6 +25,7 @@ class ClassTracks:
     pool: list[Track]
     train: list[Track]
     validate: list[Track]
+    test: list[Track]
     trusted: list[Track]
 
 
@@ -32,8 +35,6 @@ def drop_duplicates(
     read_files: Callable[[Iterable[Record]], Iterator[bytes]],
 ) -> tuple[list[Record], list[tuple[str, str]]]:
     """Drop the training images whose files equal, byte for byte, a test image or a training image of another track.
-
-    An image without a track is on a track of its own.
 
     Args:
         training: of equal images, the first stays.
@@ -77,104 +78,107 @@ def split_training(
     *,
     train: Counts,
     validate: int,
+    test: int,
     trusted: int,
     rng: np.random.Generator,
 ) -> dict[str, list[Record]]:
-    """Choose the train, validate and trusted sets from the training records.
+    """Choose the train, validate, test and trusted sets from the training records.
 
-    Train and validate are shared evenly over the classes and are exact. Trusted is as even as the tracks that those two
-    leave permit. A count is spread over as many tracks as can be had; with train "all", validate and trusted take the
-    fewest tracks that give their count, and train every image of every other track.
+    Train, validate and test are shared evenly over the classes and are exact. Trusted is as even as the tracks that
+    those leave permit. A count is spread over as many tracks as can be had; with train "all", the other sets take the
+    fewest tracks that give their count, and train every image of every other track. Where a track holds images of
+    several classes, see `split_shared`.
 
     Args:
-        training: records of the training archive.
+        training: records of no set yet.
         classes: class ids to take.
         train: total number of images, or "all".
-        validate: total number of images.
+        validate: total number of images; 0 where the source has a validation set of its own.
+        test: total number of images; 0 where the source has a test set of its own.
         trusted: total number of images; 0 for none.
         rng: decides which tracks and frames.
 
     Returns:
-        The records of "train", "validate" and "trusted".
+        The records of "train", "validate", "test" and "trusted".
 
     Raises:
-        InputError: a class has too few images on too few tracks, or no class has any left for trusted.
+        InputError: a class has too few images on too few tracks, or what is left is not enough for trusted: where there
+            are tracks, no class has any left.
     """
+    counts = {"train": train, "validate": validate, "test": test, "trusted": trusted}
+    if _shared_tracks(training):
+        return split_shared(training, classes, counts, rng)
     dealt = [_shuffled_tracks(training, label, rng) for label in classes]
-    n_validate = share_out(validate, [validate] * len(classes))
+    n_validate, n_test = (share_out(count, [count] * len(classes)) for count in (validate, test))
     n_train = [1] * len(classes) if train == "all" else share_out(train, [train] * len(classes))
-    for one, for_validate, for_train in zip(dealt, n_validate, n_train, strict=True):
-        available = f"{sum(map(len, one.pool))} images on {len(one.pool)} tracks"
-        one.validate, one.train = _take(one.pool, for_validate), _take(one.pool, for_train)
-        if sum(map(len, one.validate)) < for_validate or sum(map(len, one.train)) < for_train:
+    tracked = any(record.track >= 0 for record in training)
+    for one, for_validate, for_test, for_train in zip(dealt, n_validate, n_test, n_train, strict=True):
+        available = f"{sum(map(len, one.pool))}" + (f" images on {len(one.pool)} tracks" if tracked else "")
+        one.validate, one.test = _take(one.pool, for_validate), _take(one.pool, for_test)
+        one.train = _take(one.pool, for_train)
+        asked = {"train": for_train, "validate": for_validate, "test": for_test}
+        if any(sum(map(len, getattr(one, name))) < count for name, count in asked.items()):
             raise InputError(
-                f"dataset: class {one.label}: asked for {for_train} train and {for_validate} validate samples, "
-                f"no track in both, available {available}; lower them, or choose other classes"
+                f"dataset: class {one.label}: asked for "
+                f"{' and '.join(f'{count} {name}' for name, count in asked.items() if count)} samples, "
+                f"{'no track in two sets, ' if tracked else ''}available {available}; lower "
+                f"{' or '.join(f'{name}_samples' for name, count in asked.items() if count)}, or choose other classes"
             )
-    n_trusted = share_out(trusted, [sum(map(len, one.pool)) for one in dealt])
-    if trusted and not sum(n_trusted):
+    spare = [sum(map(len, one.pool)) for one in dealt]
+    if trusted and (not sum(spare) or (not tracked and trusted > sum(spare))):
         raise InputError(
-            f"dataset: asked for {trusted} trusted samples, but train and validate need every track of every class; "
-            "lower train_samples or validate_samples"
+            f"dataset: asked for {trusted} trusted samples, available {sum(spare)} beside {sum(n_train)} train samples"
+            f"{', since no track is in two sets' if tracked else ''}; lower trusted_samples, or what the other sets ask"
         )
-    chosen: dict[str, list[Record]] = {"train": [], "validate": [], "trusted": []}
-    for one, for_train, for_validate, for_trusted in zip(dealt, n_train, n_validate, n_trusted, strict=True):
+    n_trusted = share_out(trusted, spare)
+    chosen: dict[str, list[Record]] = {name: [] for name in counts}
+    for one, for_train, for_validate, for_test, for_trusted in zip(
+        dealt, n_train, n_validate, n_test, n_trusted, strict=True
+    ):
         one.trusted = _take(one.pool, for_trusted)
+        wanted = {"validate": for_validate, "test": for_test, "trusted": for_trusted}
         if train == "all":
             one.train += one.pool
             for_train = sum(map(len, one.train))
         else:
-            _deal_rest(one.pool, [(one.train, for_train), (one.validate, for_validate), (one.trusted, for_trusted)])
-        chosen["train"] += _spread(one.train, for_train, rng)
-        chosen["validate"] += _spread(one.validate, for_validate, rng)
-        chosen["trusted"] += _spread(one.trusted, for_trusted, rng)
+            _deal_rest(
+                one.pool, [(one.train, for_train), *((getattr(one, name), count) for name, count in wanted.items())]
+            )
+        for name, count in {"train": for_train, **wanted}.items():
+            chosen[name] += _spread(getattr(one, name), count, rng)
     return chosen
 
 
-def split_untracked(
-    training: Sequence[Record],
-    classes: Sequence[int],
-    *,
-    train: Counts,
-    validate: int,
-    trusted: int,
-    rng: np.random.Generator,
+def split_shared(
+    training: Sequence[Record], classes: Sequence[int], counts: dict[str, Counts], rng: np.random.Generator
 ) -> dict[str, list[Record]]:
-    """Choose train and trusted from the rows of `train.p`, by class, and validate from the other rows.
+    """Deal whole tracks that hold images of several classes, then choose from what each set was dealt.
 
-    Train and validate are shared evenly over the classes and are exact. Trusted is exact, and as even as the images
-    that train leaves permit; with train "all", train is what trusted leaves.
+    Each track, the longest first, goes to the set that has got the smallest share of its count. Every set that is
+    chosen from is shared evenly over the classes, and exact.
 
     Args:
-        training: rows of `train.p` and of the validation pickle.
+        training: records of no set yet.
         classes: class ids to take.
-        train: total number of images, or "all".
-        validate: total number of images.
-        trusted: total number of images; 0 for none.
-        rng: decides which rows.
+        counts: total number of images by set; with train "all", it takes what the other sets leave.
+        rng: decides which tracks and images.
 
     Returns:
-        The records of "train", "validate" and "trusted".
+        The records of each set.
 
     Raises:
-        InputError: a class has too few images, or all of them together have too few for trusted.
+        InputError: a set was dealt too few images of a class.
     """
-    pools = _by_class([record for record in training if record.archive.name == TRAIN], classes)
-    least = len(classes) if train == "all" else train
-    n_train = _even_shares("train", least, classes, pools)
-    spare = [len(pool) - for_train for pool, for_train in zip(pools, n_train, strict=True)]
-    if trusted > sum(spare):
-        raise InputError(
-            f"dataset: asked for {trusted} trusted samples, available {sum(spare)} beside {least} train samples; "
-            "lower trusted_samples or train_samples"
-        )
-    others = [record for record in training if record.archive.name != TRAIN]
-    chosen = {"train": [], "validate": choose_evenly("validate", others, classes, validate, rng), "trusted": []}
-    for pool, for_train, for_trusted in zip(pools, n_train, share_out(trusted, spare), strict=True):
-        shuffled = [pool[index] for index in rng.permutation(len(pool))]
-        chosen["trusted"] += shuffled[:for_trusted]
-        chosen["train"] += shuffled[for_trusted : None if train == "all" else for_trusted + for_train]
-    return chosen
+    in_order = _tracks([record for record in training if record.label in classes])
+    shuffled = [in_order[index] for index in rng.permutation(len(in_order))]
+    others = sum(count for count in counts.values() if count != "all")
+    wanted = {name: len(training) - others if count == "all" else count for name, count in counts.items() if count}
+    hands: dict[str, Track] = {name: [] for name in counts}
+    for track in sorted(shuffled, key=len, reverse=True):
+        hands[min(wanted, key=lambda name: len(hands[name]) / max(1, wanted[name]))].extend(track)
+    return {
+        name: choose_evenly(name, hands[name], classes, count, rng) if count else [] for name, count in counts.items()
+    }
 
 
 def choose_evenly(
@@ -213,13 +217,25 @@ def _even_shares(name: str, count: int, classes: Sequence[int], pools: Sequence[
     return shares
 
 
+def _tracks(records: Sequence[Record]) -> list[Track]:
+    """Return the tracks by number, then the images without one in their order, each on its own."""
+    numbered: dict[int, Track] = defaultdict(list)
+    for record in records:
+        if record.track >= 0:
+            numbered[record.track].append(record)
+    return [numbered[number] for number in sorted(numbered)] + [[record] for record in records if record.track < 0]
+
+
+def _shared_tracks(training: Sequence[Record]) -> bool:
+    """Return whether a track holds images of several classes."""
+    labels: dict[int, int] = {}
+    tracked = (record for record in training if record.track >= 0)
+    return any(labels.setdefault(record.track, record.label) != record.label for record in tracked)
+
+
 def _shuffled_tracks(training: Sequence[Record], label: int, rng: np.random.Generator) -> ClassTracks:
-    tracks: dict[int, Track] = defaultdict(list)
-    for record in training:
-        if record.label == label:
-            tracks[record.track].append(record)
-    in_order = [tracks[key] for key in sorted(tracks)]
-    return ClassTracks(label, [in_order[index] for index in rng.permutation(len(in_order))], [], [], [])
+    in_order = _tracks([record for record in training if record.label == label])
+    return ClassTracks(label, [in_order[index] for index in rng.permutation(len(in_order))], [], [], [], [])
 
 
 def _take(pool: list[Track], count: int) -> list[Track]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from robust_distillation.classifiers.settings import Augmentation, Training
 from robust_distillation.defences.detectors import DETECTORS
@@ -196,3 +196,44 @@ class Published:
     teacher: Teacher
     student: Student
     abstention: Abstention
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError("must be odd, so that a pixel is in the middle")
+    return size
+
+
+Odd = Annotated[int, Field(ge=3, le=15), AfterValidator(_odd)]
+
+
+@section
+class BilateralFilter:
+    """Of the input filter `bilateral`; see `Bilateral`."""
+
+    diameter: Odd
+    colour: Annotated[float, Field(gt=0)]
+    space: Annotated[float, Field(gt=0)]
+
+
+@section
+class InputFilters:
+    """How strong each input filter is; see `input_filters`.
+
+    Attributes:
+        median: side of the square around each pixel.
+        dual_median: sides, of the first pass and of the second.
+        gaussian: standard deviation in pixels.
+        bilateral: disc, colour and place.
+        bit_depth: bits of a channel.
+        jpeg: quality.
+        total_variation: what it costs; the higher, the flatter.
+    """
+
+    median: Odd = 3
+    dual_median: tuple[Odd, Odd] = (3, 3)
+    gaussian: Annotated[float, Field(gt=0, le=5)] = 0.8
+    bilateral: BilateralFilter = BilateralFilter(diameter=5, colour=0.3, space=1.5)
+    bit_depth: Annotated[int, Field(ge=1, le=8)] = 3
+    jpeg: Annotated[int, Field(ge=1, le=100)] = 50
+    total_variation: Annotated[float, Field(gt=0)] = 0.1

@@ -14,4 +14,4 @@ def main(params: Params) -> None:
     """
     with replacing(RAW) as folder:
         folder.mkdir()
-        SOURCES[params.data.source].fetch(folder, params.data, params.dataset.classes)
+        SOURCES[params.data.source].fetch(folder, params.data)

@@ -21,7 +21,7 @@ from robust_distillation.paths import CODE, DOWNLOADS, PIPELINE
 from robust_distillation.tracking import store
 from robust_distillation.tracking.interruption import close_abandoned, process_tags, refuse_twin, terminable
 
-ARCHIVES = "${data.archives}"  # the one template in dvc.yaml
+RAW_PATH = "${data.path}"  # the one template in dvc.yaml
 GENERATED = ("dvc.lock", "reports")  # tracked by git, and written by the pipeline itself
 
 
@@ -158,7 +158,7 @@ def _entry(stage: str, params: Params) -> dict[str, Any]:
         raise InputError(f"{PIPELINE}: not found; run from the repository root") from None
     except KeyError:
         raise InputError(f"{PIPELINE}: stages.{stage}: missing; add the stage") from None
-    deps = [path.replace(ARCHIVES, str(params.data.archives)) for path in entry.get("deps", [])]
+    deps = [path.replace(RAW_PATH, str(params.data.path)) for path in entry.get("deps", [])]
     return {**entry, "deps": deps}
 
 

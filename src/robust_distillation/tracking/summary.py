@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from robust_distillation.dataset.settings import WITHIN
 from robust_distillation.files import read_json
 from robust_distillation.params import Params
 from robust_distillation.paths import DATASET, METRICS, VERDICT
@@ -78,7 +79,7 @@ def log_dataset(params: Params, run_id: str) -> None:
         name=params.data.source,
         digest=digest(DATASET),
         source_type="local",
-        source=json.dumps({"uri": "drawn" if params.data.source == "synthetic" else str(params.data.archives)}),
+        source=json.dumps({"uri": WITHIN.get(params.data.source, str(params.data.path))}),
         profile=json.dumps(read_json(VERDICT)["images"]),
     )
     entry = DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, "training")])

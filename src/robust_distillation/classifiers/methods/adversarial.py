@@ -42,6 +42,19 @@ class Adversarial(Made):
         return cross_entropy(batch.targets, logits, self.temperature), logits
 
 
+class MixedFGSM(Adversarial):
+    """Runtime adversarial training: images as FGSM makes them beside clean ones (Goodfellow et al. 2015, section 6)."""
+
+    def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Method`."""
+        epsilon = self.epsilon(batch.progress)
+        step = epsilon * ascend(self.loss(batch), lambda images: model(images, training=True), batch.images)
+        both = tf.concat([batch.images, tf.clip_by_value(batch.images + step, 0.0, 1.0)], axis=0)
+        clean, attacked = tf.split(model(tf.stop_gradient(both), training=True), 2)
+        losses = [cross_entropy(batch.targets, logits, self.temperature) for logits in (clean, attacked)]
+        return (losses[0] + losses[1]) / 2, attacked
+
+
 class NoisyFGSM(Adversarial):
     """N-FGSM: one step from noise, of twice epsilon as published, not projected (de Jorge et al. 2022, algorithm 1)."""
 

@@ -7,7 +7,7 @@ through the adversary.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import keras
 import tensorflow as tf
@@ -94,7 +94,13 @@ def divergence(targets: tf.Tensor, logits: tf.Tensor, temperature: float) -> tf.
 
 @dataclass(frozen=True)
 class Made:
-    """What all methods know."""
+    """What all methods know.
+
+    Attributes:
+        watched: whether accuracy under attack is measured in each epoch, see `Watch`.
+    """
+
+    watched: ClassVar[bool] = True
 
     settings: Training
     temperature: float
@@ -103,6 +109,8 @@ class Made:
 
 class Standard(Made):
     """The images as they are."""
+
+    watched = False
 
     def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Method`."""

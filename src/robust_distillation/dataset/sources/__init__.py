@@ -8,6 +8,5 @@ if TYPE_CHECKING:
     from robust_distillation.dataset.sources.source import Source
 
 _ROOM = "robust_distillation.dataset.sources"
-SOURCES: "Registry[Source]" = Registry(
-    "source", {name: f"{_ROOM}.{name}:SOURCE" for name in ("synthetic", "gtsrb", "udacity")}
-)
+_NAMES = ("synthetic", "digits", "gtsrb", "udacity", "fashion_mnist", "folder", "csv", "npz")
+SOURCES: "Registry[Source]" = Registry("source", {name: f"{_ROOM}.{name}:SOURCE" for name in _NAMES})

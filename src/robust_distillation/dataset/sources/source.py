@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robust_distillation.dataset.archives import Reader, Record
 from robust_distillation.dataset.download import file_digest
+from robust_distillation.dataset.readers.reader import Reader
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_bytes
 from robust_distillation.progress import Bar
 
 if TYPE_CHECKING:
-    from robust_distillation.dataset.settings import Classes, Data
+    from robust_distillation.dataset.settings import Data
 
 SUMS = "SHA256SUMS"
 
@@ -24,37 +24,34 @@ class Source:
 
     Attributes:
         check: refuses, with an `InputError`, settings with which `fetch` could not begin; in an instant.
-        fetch: fills an empty folder with the raw files of the classes that are asked for, at least, every one of which
-            can be read to its end.
+        fetch: fills an empty folder with raw files, every one of which can be read to its end.
         reader: lists and reads what lies in that folder.
-        name: what people call a class, by its id.
-        split: deals records to train, validate and trusted; see `split_training`.
+        names: what people call the classes of the images in that folder, by id; the others are called by their ids.
         mirrored: which class an image of a class shows in a mirror, by id; classes that become none are left out.
         signs: whether its class ids are those of German traffic signs, of which further ones can be drawn.
         warning: for people, where it has one to give about every data set that is made of it.
     """
 
     check: "Callable[[Data], None]"
-    fetch: "Callable[[Path, Data, Classes], None]"
+    fetch: "Callable[[Path, Data], None]"
     reader: Reader
-    name: Callable[[int], str]
-    split: Callable[..., dict[str, list[Record]]]
+    names: Callable[[Path], Mapping[int, str]]
     mirrored: Callable[[], Mapping[int, int]] = dict
     signs: bool = False
     warning: str | None = None
 
 
 def find_folder(data: "Data", holding: Iterable[str]) -> Path:
-    """Return the folder that data.archives names, on which the stage `fetch` depends in dvc.yaml.
+    """Return the folder that data.path names, on which the stage `fetch` depends in dvc.yaml.
 
     Raises:
         InputError: there is no such folder.
     """
-    folder = data.archives
+    folder = data.path
     if not folder.is_dir():
         where = "" if folder.is_absolute() else "; a queued experiment, which runs in a copy, needs its absolute path"
         raise InputError(
-            f"params.yaml: data.archives: {folder} is no folder; name the one that holds {', '.join(holding)}{where}"
+            f"params.yaml: data.path: {folder} is no folder; name the one that holds {', '.join(holding)}{where}"
         )
     return folder
 
@@ -68,11 +65,11 @@ def take(files: dict[str, Path], source: Path, reader: Reader, folder: Path) -> 
     sums = _read_sums(source / SUMS)
     for path in files.values():
         if not path.is_file():
-            raise InputError(f"{path}: not found; put it there, or set data.archives to the folder that has it")
+            raise InputError(f"{path}: not found; put it there, or set data.path to the folder that has it")
         expected = sums.get(path.name)
         if expected and (received := file_digest(path, "sha256")) != expected:
             raise InputError(f"{path}: SHA-256 is {received}, but {SUMS} says {expected}; copy it again")
-    records = reader.list_training(source) + reader.list_test(source)
+    records = reader.list_training(source) + reader.list_validation(source) + reader.list_test(source)
     for _ in Bar(reader.read_files(records), desc="checking", total=len(records), unit="image"):
         pass
     for name, path in Bar(files.items(), desc="copying", unit="file"):

@@ -8,17 +8,17 @@ from robust_distillation.dataset.signs import SIGNS, resolve_classes
 from robust_distillation.dataset.sources import gtsrb
 
 if TYPE_CHECKING:
-    from robust_distillation.dataset.settings import Classes, Data
+    from robust_distillation.dataset.settings import Data
 
 
-def fetch(folder: Path, data: "Data", classes: "Classes") -> None:
+def fetch(folder: Path, data: "Data") -> None:
     """Draw the archives."""
     from robust_distillation.dataset.synthetic.archives import draw_archives
 
-    drawn, every = data.synthetic, range(len(SIGNS))
+    drawn = data.synthetic
     draw_archives(
         folder,
-        classes=every if drawn.classes == "all" else resolve_classes(classes, every),
+        classes=resolve_classes(drawn.classes, range(len(SIGNS))),
         tracks_per_class=drawn.tracks_per_class,
         frames_per_track=drawn.frames_per_track,
         test_per_class=drawn.test_per_class,

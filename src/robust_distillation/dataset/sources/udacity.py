@@ -3,33 +3,49 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robust_distillation.dataset import udacity
-from robust_distillation.dataset.signs import sign_name
+from robust_distillation.dataset.readers import pickled
+from robust_distillation.dataset.readers.pickled import PICKLES, VALIDATE, VALIDATES
+from robust_distillation.dataset.signs import name_signs
 from robust_distillation.dataset.sources.source import Source, find_folder, take
-from robust_distillation.dataset.splitting import split_untracked
 from robust_distillation.dataset.synthetic.mirroring import mirrored_signs
+from robust_distillation.errors import InputError
 
 if TYPE_CHECKING:
-    from robust_distillation.dataset.settings import Classes, Data
+    from robust_distillation.dataset.settings import Data
 
 
 def check(data: "Data") -> None:
     """Refuse a folder that is none."""
-    find_folder(data, udacity.PICKLES)
+    find_folder(data, PICKLES)
 
 
-def fetch(folder: Path, data: "Data", _: "Classes") -> None:
-    """Take the pickles out of the folder that data.archives names."""
-    source = find_folder(data, udacity.PICKLES)
-    take(udacity.find_pickles(source), source, udacity, folder)
+def fetch(folder: Path, data: "Data") -> None:
+    """Take the pickles out of the folder that data.path names."""
+    source = find_folder(data, PICKLES)
+    take(find_pickles(source), source, pickled, folder)
+
+
+def find_pickles(folder: Path) -> dict[str, Path]:
+    """The pickles in `folder` by the names of PICKLES; `validate.p` passes for `valid.p`.
+
+    Raises:
+        InputError: one is missing.
+    """
+    found = {}
+    for name in PICKLES:
+        names = VALIDATES if name == VALIDATE else (name,)
+        paths = [folder / one for one in names if (folder / one).is_file()]
+        if not paths:
+            raise InputError(f"{folder}: holds no {' or '.join(names)}; put the pickle there")
+        found[name] = paths[0]
+    return found
 
 
 SOURCE = Source(
     check=check,
     fetch=fetch,
-    reader=udacity,
-    name=sign_name,
-    split=split_untracked,
+    reader=pickled,
+    names=name_signs,
     mirrored=mirrored_signs,
     signs=True,
     warning="warning: the pickles name no tracks, so frames of one physical sign may be in several sets",

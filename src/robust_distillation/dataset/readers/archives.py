@@ -8,12 +8,11 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from PIL import Image
 
+from robust_distillation.dataset.readers.reader import NO_TRACK, Record
 from robust_distillation.errors import InputError
 
 TRAINING_IMAGES = "GTSRB_Final_Training_Images.zip"
@@ -31,49 +30,6 @@ WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 AGAIN = "fetch the archive again"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One image of an archive, as its CSV row describes it.
-
-    Attributes:
-        id: `train/00014/00023_00005` or `test/00000`.
-        archive: the zip.
-        member: the image's name in it.
-        crc: CRC-32 of the image file, from the zip's directory.
-        n_bytes: its length, from there too.
-        label: the official class id.
-        track: class * 100000 + track number; -1 for test images, whose tracks are not published.
-        size: width and height in pixels.
-        coords: the sign's box x1, y1, x2, y2 in pixels; x2 and y2 are exclusive.
-    """
-
-    id: str
-    archive: Path
-    member: str
-    crc: int
-    n_bytes: int
-    label: int
-    track: int
-    size: tuple[int, int]
-    coords: tuple[int, int, int, int]
-
-
-class Reader(Protocol):
-    """What the modules of the sources offer."""
-
-    def list_training(self, folder: Path) -> list[Record]:
-        """What may go into train, validate and trusted."""
-
-    def list_test(self, folder: Path) -> list[Record]:
-        """What may go into test."""
-
-    def read_files(self, records: Iterable[Record]) -> Iterator[bytes]:
-        """The image files of records."""
-
-    def decode(self, file: bytes, record: Record, /) -> Image.Image:
-        """The image of one file as RGB, which may be smaller than the original that the record describes."""
-
-
 def list_training(folder: Path) -> list[Record]:
     """What the training archive in `folder` holds, by class, track and frame.
 
@@ -88,6 +44,11 @@ def list_training(folder: Path) -> list[Record]:
     return records
 
 
+def list_validation(_: Path) -> list[Record]:
+    """Nothing: there is no archive of validation images."""
+    return []
+
+
 def list_test(folder: Path) -> list[Record]:
     """What the test archives in `folder` hold, by image number.
 
@@ -99,7 +60,7 @@ def list_test(folder: Path) -> list[Record]:
         rows = list(_read_rows(archive, labels, TEST_CSV))
     with open_archive(path) as archive:
         records = [
-            _record(archive, path, f"{TEST_FOLDER}/{row['Filename']}", row, where, prefix="test", track=-1)
+            _record(archive, path, f"{TEST_FOLDER}/{row['Filename']}", row, where, prefix="test", track=NO_TRACK)
             for where, row in rows
         ]
         _refuse_unlisted(archive, path, records)

@@ -1,7 +1,8 @@
-"""Udacity-style pickles as a source: `features`, `labels` and often `sizes` and `coords`, one pickle for each set.
+"""Pickles of arrays: `features`, `labels` and perhaps `tracks`, `sizes` and `coords`, one pickle for each set.
 
-Their images are resized already, while `coords` is in pixels of the original, whose width and height `sizes` gives.
-They name no tracks. A row is read as an image file, so what is done with the archives' images is done with these too.
+In Udacity's pickles of GTSRB the images are resized already, while `coords` is in pixels of the original, whose width
+and height `sizes` gives. A row is read as an image file, so what is done with the archives' images is done with these
+too.
 """
 
 import io
@@ -13,42 +14,26 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from robust_distillation.dataset.archives import Record
 from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.readers.reader import Record
 from robust_distillation.errors import InputError
 
 TRAIN, VALIDATE, TEST = PICKLES = ("train.p", "valid.p", "test.p")
-OTHER_NAMES = {VALIDATE: "validate.p"}
-NO_TRACK = -1
+VALIDATES = (VALIDATE, "validate.p")
+MODES = {1: "P5", 3: "P6"}  # kinds of PPM files by channels
 AGAIN = "make or copy the pickle again"
-
-
-def find_pickles(folder: Path) -> dict[str, Path]:
-    """The pickles in `folder` by the names of PICKLES; `validate.p` passes for `valid.p`.
-
-    Raises:
-        InputError: one is missing.
-    """
-    found = {}
-    for name in PICKLES:
-        names = [name, OTHER_NAMES[name]] if name in OTHER_NAMES else [name]
-        paths = [folder / one for one in names if (folder / one).is_file()]
-        if not paths:
-            raise InputError(f"{folder}: holds no {' or '.join(names)}; put the pickle there")
-        found[name] = paths[0]
-    return found
 
 
 def load_pickled(path: Path) -> ImageSet:
     """Read a pickle, and check what an image set leaves open.
 
     Raises:
-        InputError: the file is missing, corrupt or refused, or its images are not of three channels, a label is
-            negative, or a box is empty or outside the original image; the message names the row.
+        InputError: the file is missing, corrupt or refused, or its images have neither one channel nor three, a label
+            is negative, or a box is empty or outside the original image; the message names the row.
     """
     images = ImageSet.load(path)
-    if images.features.shape[3] != 3:
-        raise InputError(f"{path}: features must have 3 channels. Received: shape {images.features.shape}; {AGAIN}")
+    if images.features.shape[3] not in MODES:
+        raise InputError(f"{path}: features must have 1 or 3 channels. Received: {images.features.shape}; {AGAIN}")
     if (negative := np.flatnonzero(images.labels < 0)).size:
         row = negative[0]
         raise InputError(f"{path}: row {row}: labels must be at least 0. Received: {images.labels[row]}; {AGAIN}")
@@ -77,7 +62,7 @@ def list_rows(path: Path) -> list[Record]:
             crc=zlib.crc32(file),
             n_bytes=len(file),
             label=int(images.labels[row]),
-            track=NO_TRACK,
+            track=int(images.tracks[row]),
             size=tuple(images.sizes[row].tolist()),
             coords=tuple(images.coords[row].tolist()),
         )
@@ -86,26 +71,34 @@ def list_rows(path: Path) -> list[Record]:
 
 
 def list_training(folder: Path) -> list[Record]:
-    """The rows of `valid.p`, then those of `train.p`.
+    """The rows of `train.p`.
 
     Raises:
-        InputError: a pickle is missing, or as `load_pickled`.
+        InputError: as `load_pickled`.
     """
-    found = find_pickles(folder)
-    return [*list_rows(found[VALIDATE]), *list_rows(found[TRAIN])]
+    return list_rows(folder / TRAIN)
+
+
+def list_validation(folder: Path) -> list[Record]:
+    """The rows of `valid.p` (or `validate.p`), if there is one.
+
+    Raises:
+        InputError: as `load_pickled`.
+    """
+    return next((list_rows(folder / name) for name in VALIDATES if (folder / name).exists()), [])
 
 
 def list_test(folder: Path) -> list[Record]:
-    """The rows of `test.p`.
+    """The rows of `test.p`, if there is one.
 
     Raises:
-        InputError: a pickle is missing, or as `load_pickled`.
+        InputError: as `load_pickled`.
     """
-    return list_rows(find_pickles(folder)[TEST])
+    return list_rows(folder / TEST) if (folder / TEST).exists() else []
 
 
 def read_files(records: Iterable[Record]) -> Iterator[bytes]:
-    """The rows of records as PPM files, in the records' order.
+    """The rows of records as PPM or PGM files, in the records' order.
 
     Raises:
         InputError: a pickle is missing, corrupt or refused.
@@ -118,10 +111,10 @@ def read_files(records: Iterable[Record]) -> Iterator[bytes]:
 
 
 def decode(file: bytes, _record: Record) -> Image.Image:
-    """The image of one file as RGB."""
+    """The image of one file."""
     return Image.open(io.BytesIO(file), formats=["PPM"])
 
 
 def _as_file(pixels: npt.NDArray[np.uint8]) -> bytes:
-    height, width, _ = pixels.shape
-    return b"P6 %d %d 255\n" % (width, height) + pixels.tobytes()
+    height, width, channels = pixels.shape
+    return b"%s %d %d 255\n" % (MODES[channels].encode(), width, height) + pixels.tobytes()
