@@ -33,6 +33,7 @@ UV_NAMES = {
 }
 LAYERS = ["lint-imports", "--no-logo"]
 DOCS = ["sphinx-build", "--fail-on-warning", "--fresh-env", "--quiet", "docs", os.path.join("build", "docs")]
+TESTS = ["pytest", "-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup"]
 LISTED = re.compile(rb" (\x1b\[[0-9;]*m)*[-+~]")
 
 
@@ -192,7 +193,7 @@ def run():
 
 def test():
     """Run the linters, build the documentation and then, whatever they say, run the tests."""
-    commands = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], LAYERS, DOCS, ["pytest"])
+    commands = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], LAYERS, DOCS, TESTS)
     statuses = [subprocess.call(command) for command in commands]
     return next((status for status in reversed(statuses) if status != 0), 0)
 

@@ -272,7 +272,7 @@ def damage_of(kept: Array, train: ImageSet, case: Poison, data: Data) -> dict[st
         "teacher_accuracy": evaluate(teacher, test.images, test.labels)["accuracy"],
         "student_accuracy": evaluate(taught, test.images, test.labels)["accuracy"],
         "asr": next(iter(attack_success_rates(defence.answer, test.features, test.labels, case).values()), None),
-        "robust_accuracy": pgd_figures(taught, few.images, few.labels)["pgd_20"]["4/255"],
+        "robust_accuracy": pgd_figures(taught, few.images, few.labels, (4 / 255,))["pgd_20"]["4/255"],
         "kept": int(kept.sum()),
         "training_seconds": round(seconds),
     }

@@ -53,25 +53,62 @@ CHOICE, COMPARED, METRICS = (Path(f"results/gtsrb/{name}.json") for name in ("ch
 COMMAND = "python benchmarks/student.py {} --archives FOLDER"
 SETS = ("train", "validate", "trusted", "test")
 COVERAGE = 0.95
-ATTACKED, EPSILONS = 2000, (2 / 255, 4 / 255, 8 / 255)  # official test images, the first, by PGD-50 and APGD-CE
 CHECKED = 300  # validation images on which what is shipped is measured again by a test
-JUDGED, STANDARD, L2 = 500, (4 / 255, 8 / 255), 0.5  # by AutoAttack's standard ensemble; both epsilons by PGD-20 too
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How hard the rows of a table are attacked.
+
+    Attributes:
+        images: of the test set, the first, attacked by PGD-50 and APGD-CE, and through the whole defence.
+        epsilons: of these, in L-infinity.
+        standard_images: the first that AutoAttack's standard ensemble attacks.
+        standard: its radii in L-infinity; those of PGD-20 on validation images too.
+        l2: its radius in L2.
+    """
+
+    images: int
+    epsilons: tuple[float, ...]
+    standard_images: int
+    standard: tuple[float, ...]
+    l2: float
+
+
+SIGNS = Judging(
+    images=2000,
+    epsilons=(2 / 255, 4 / 255, 8 / 255),
+    standard_images=500,
+    standard=(4 / 255, 8 / 255),
+    l2=0.5,
+)
 
 
 @dataclass(frozen=True)
 class Data:
-    """The full GTSRB at 32x32, and synthetic signs."""
+    """A data set as a study uses it.
+
+    Attributes:
+        train: what is trained on.
+        validate: what choices are made by.
+        trusted: further images, trained on once the choice is made.
+        test: what the table is of.
+        further: images that the source draws; None where it draws none.
+        classes: of the labels.
+        build: where what was made is kept.
+    """
 
     train: ImageSet
     validate: ImageSet
     trusted: ImageSet
     test: ImageSet
-    further: ImageSet
+    further: ImageSet | None
     classes: Classes
+    build: Path
 
 
 def load(archives: Path) -> Data:
-    """Make the sets, or read those of the last time."""
+    """Make the sets of the full GTSRB at 32x32, and synthetic signs, or read those of the last time."""
     if not (BUILD / "further.p").exists():
         splits = DatasetGenerator(
             n_classes="all",
@@ -86,7 +123,7 @@ def load(archives: Path) -> Data:
         further = draw_further(splits.classes, **FURTHER, image_size=32, colour="rgb", crop_to_roi=True)
         further.save(BUILD / "further.p")
     sets = {name: ImageSet.load(BUILD / f"{name}.p") for name in (*SETS, "further")}
-    return Data(**sets, classes=read_record(BUILD / "classes.json", Classes))
+    return Data(**sets, classes=read_record(BUILD / "classes.json", Classes), build=BUILD)
 
 
 def joined(first: ImageSet, second: ImageSet) -> ImageSet:
@@ -94,14 +131,19 @@ def joined(first: ImageSet, second: ImageSet) -> ImageSet:
     return ImageSet(**{name: np.concatenate([array, getattr(second, name)]) for name, array in vars(first).items()})
 
 
+def with_further(own: ImageSet, settings: Training, data: Data) -> ImageSet:
+    """Return images of its own, and the further ones behind them where a share of these is asked."""
+    return joined(own, data.further) if settings.further_share and data.further is not None else own
+
+
 def trained(
-    name: str, settings: Training, train: Callable[[Path], "tuple[keras.Model, History]"]
+    name: str, settings: Training, build: Path, train: Callable[[Path], "tuple[keras.Model, History]"]
 ) -> tuple["keras.Model", dict[str, Any]]:
     """Return a model of that name and settings, and what is noted of its training, once it was trained."""
     from robust_distillation.classifiers.storage import load_model, save_model
 
     stem = f"{name}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:12]}"
-    model, noted, checkpoint = (BUILD / f"{stem}.{ending}" for ending in ("keras", "json", "p"))
+    model, noted, checkpoint = (build / f"{stem}.{ending}" for ending in ("keras", "json", "p"))
     if not noted.exists():
         before = len(load_pickle(checkpoint)["history"]) if checkpoint.exists() else 0
         commit, start = git("rev-parse", "HEAD"), time.monotonic()
@@ -119,11 +161,12 @@ def on_labels(
     """Return a model that learned the true classes at a temperature, see `trained`."""
     from robust_distillation.classifiers.training import one_hot, train_classifier
 
-    used = joined(own, data.further) if settings.further_share else own
+    used = with_further(own, settings, data)
     n_classes = len(data.classes.ids)
     return trained(
         name,
         settings,
+        data.build,
         lambda checkpoint: train_classifier(
             used.images,
             one_hot(used.labels, n_classes),
@@ -152,7 +195,7 @@ def judge(name: str, data: Data, steps: int) -> dict[str, Any]:
         "steps": steps,
         "epochs": settings.epochs,
         "parameters": model.count_params(),
-        **pgd_figures(model, unseen.images, unseen.labels),
+        **pgd_figures(model, unseen.images, unseen.labels, SIGNS.standard),
         "accuracy_on_training_batches": noted["history"]["accuracy"][-1],
         "train_minutes": noted["minutes"],
         "images": len(unseen),
@@ -185,10 +228,11 @@ def fit(name: str, row: Row, own: ImageSet, data: Data) -> tuple["keras.Model", 
         return network, noted["minutes"]
     taught = for_steps(row.teacher, row.teacher_steps, len(own))
     teacher, of_teacher = on_labels(f"teacher at {row.temperature:g}", taught, own, data, row.temperature)
-    used = joined(own, data.further) if student.further_share else own
+    used = with_further(own, student, data)
     network, noted = trained(
         name,
         student,
+        data.build,
         lambda checkpoint: distil(
             teacher,
             used.images,
@@ -218,41 +262,45 @@ def defend(name: str, row: Row, data: Data) -> tuple["Defence", float]:
     return defence, minutes
 
 
-def pgd_figures(model: "keras.Model | Victim", images: Array, labels: Array) -> dict[str, Any]:
-    """Return clean accuracy and what stands under PGD with 20 steps at 4/255 and 8/255."""
+def pgd_figures(
+    model: "keras.Model | Victim", images: Array, labels: Array, epsilons: tuple[float, ...]
+) -> dict[str, Any]:
+    """Return clean accuracy and what stands under PGD with 20 steps."""
     from robust_distillation.threats.evasion.attack import Budget
     from robust_distillation.threats.evasion.ensemble import STANDS, WRONG, build
 
     attack = build(["pgd"], Budget(steps=20))
-    broken = {format_epsilon(epsilon): attack(model, images, labels, epsilon=epsilon).broken_by for epsilon in STANDARD}
+    broken = {format_epsilon(epsilon): attack(model, images, labels, epsilon=epsilon).broken_by for epsilon in epsilons}
     return {
-        "clean": float((broken[format_epsilon(STANDARD[0])] != WRONG).mean()),
+        "clean": float((broken[format_epsilon(epsilons[0])] != WRONG).mean()),
         "pgd_20": {epsilon: float((by == STANDS).mean()) for epsilon, by in broken.items()},
     }
 
 
-def measure(name: str, defence: "Defence", minutes: float | None, test: ImageSet) -> dict[str, Any]:
+def measure(
+    name: str, defence: "Defence", minutes: float | None, test: ImageSet, judging: Judging, build: Path
+) -> dict[str, Any]:
     """Attack a defence and return its row."""
     from robust_distillation.auditing.audit import audit
     from robust_distillation.auditing.robustness import attack_in_shards, contrast_groups, per_group
     from robust_distillation.stages.shards import Shards
     from robust_distillation.threats.evasion.apgd import APGD
     from robust_distillation.threats.evasion.attack import Budget
-    from robust_distillation.threats.evasion.ensemble import STANDS, Ensemble, standard
+    from robust_distillation.threats.evasion.ensemble import STANDS, Ensemble, Verdicts, standard
     from robust_distillation.threats.evasion.norms import Norm
     from robust_distillation.threats.evasion.sign import PGD
     from robust_distillation.threats.evasion.victim import Victim
 
     weights = b"".join(weight.tobytes() for weight in defence.student.get_weights())
-    done = Shards(BUILD / "attacks" / f"{name}-{hashlib.sha256(weights).hexdigest()[:12]}")
+    done = Shards(build / "attacks" / f"{name}-{hashlib.sha256(weights).hexdigest()[:12]}", Verdicts)
     images, labels = test.images, test.labels
     answers = defence.answer(images)
     answered, right, groups = answers.passed, answers.best == labels, contrast_groups(images)
     report = audit(
         defence,
-        images[:ATTACKED],
-        labels[:ATTACKED],
-        epsilons=EPSILONS,
+        images[: judging.images],
+        labels[: judging.images],
+        epsilons=judging.epsilons,
         attacks=Ensemble({"pgd": PGD(steps=50), "apgd_ce": APGD(steps=50)}),
         budget=Budget(steps=50, queries=1000),
         done=done,
@@ -263,8 +311,8 @@ def measure(name: str, defence: "Defence", minutes: float | None, test: ImageSet
     def judged(norm: Norm, epsilon: float) -> float:
         verdicts = attack_in_shards(
             student,
-            images[:JUDGED],
-            labels[:JUDGED],
+            images[: judging.standard_images],
+            labels[: judging.standard_images],
             standard(norm=norm),
             epsilon=epsilon,
             name=f"{name}, standard {norm} {format_epsilon(epsilon)}",
@@ -278,16 +326,19 @@ def measure(name: str, defence: "Defence", minutes: float | None, test: ImageSet
         "coverage": float(answered.mean()),
         "accuracy_when_answering": float(right[answered].mean()),
         "linf": rows["student"]["worst_case"],
-        "linf_standard": {format_epsilon(epsilon): judged("linf", epsilon) for epsilon in STANDARD},
-        "l2_standard": {str(L2): judged("l2", L2)},
+        "linf_standard": {format_epsilon(epsilon): judged("linf", epsilon) for epsilon in judging.standard},
+        "l2_standard": {f"{judging.l2:g}": judged("l2", judging.l2)},
         "adaptive": rows["defence"]["worst_case"],
         "adaptive_success": rows["attack_success"],
         "by_contrast": {"clean": per_group(right, groups)}
-        | {format_epsilon(one.epsilon): per_group(one.standing, groups[:ATTACKED]) for one in report.main.attacked},
+        | {
+            format_epsilon(one.epsilon): per_group(one.standing, groups[: judging.images])
+            for one in report.main.attacked
+        },
         "flags": report.raised,
         "parameters": defence.student.count_params(),
         "train_minutes": minutes,
-        "images": {"clean": len(labels), "linf": ATTACKED, "standard": JUDGED},
+        "images": {"clean": len(labels), "linf": judging.images, "standard": judging.standard_images},
     }
 
 
@@ -328,7 +379,7 @@ def compare(archives: Path) -> None:
     for seed, name in product(SEEDS, RIVALS):
         if (name, seed) not in done:
             network, minutes = fit(f"rival {seed}", RIVALS[name].seeded(seed), data.train, data)
-            figures = pgd_figures(network, unseen.images, unseen.labels)
+            figures = pgd_figures(network, unseen.images, unseen.labels, SIGNS.standard)
             row = {"name": name, "seed": seed, **figures, "train_minutes": minutes, "images": len(unseen)}
             rows.append(row | {"commit": git("rev-parse", "HEAD")})
             write_json(COMPARED, {"rows": rows, "command": COMMAND.format("compare")})
@@ -344,7 +395,7 @@ def train(names: tuple[str, ...], archives: Path) -> None:
         defend(name, ROWS[name], data)
 
 
-@main.command()
+@main.command("measure")
 @click.argument("names", nargs=-1, metavar="[NAME ...]")
 @archives_option
 def measure_rows(names: tuple[str, ...], archives: Path) -> None:
@@ -359,7 +410,7 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
         if name not in done:
             whole = name == "published"
             defence, minutes = (Defence.load(PUBLISHED), None) if whole else defend(name, ROWS[name], data)
-            rows.append(measure(name, defence, minutes, test) | {"commit": git("rev-parse", "HEAD")})
+            rows.append(measure(name, defence, minutes, test, SIGNS, data.build) | {"commit": git("rev-parse", "HEAD")})
             write_json(METRICS, {"rows": rows, "command": COMMAND.format("measure") + " [NAME ...]"})
 
 
@@ -392,11 +443,9 @@ def ship(name: str, pretrained: str, archives: Path, steps: int) -> None:
     victim = Victim(defence.classifier, temperature=defence.temperature)
     write_json(
         folder / "figures.json",
-        {which: pgd_figures(victim, images.images, images.labels) for which, images in sets.items()},
+        {which: pgd_figures(victim, images.images, images.labels, SIGNS.standard) for which, images in sets.items()},
     )
 
-
-main.add_command(measure_rows, "measure")
 
 if __name__ == "__main__":
     main()

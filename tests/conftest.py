@@ -10,6 +10,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, and those that share a run of the pipeline."""
+    for item in items:
+        shared = item.path.parent.name == "pipeline"
+        item.add_marker(pytest.mark.xdist_group("pipeline" if shared else str(item.path)))
+
+
 @dataclass(frozen=True)
 class Problem:
     """A classification problem that a tiny model learns in seconds, and that model."""

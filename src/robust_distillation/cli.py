@@ -107,6 +107,19 @@ def results() -> None:
 
 
 @main.command()
+def compare() -> None:
+    """Print how the defences compare in the last run here; `dvc repro compare` measures it."""
+    from rich.console import Console
+
+    from robust_distillation.auditing.table import comparison
+    from robust_distillation.files import read_json
+    from robust_distillation.paths import COSTS, METRICS
+
+    rows, costs, certified = (read_json(path) for path in (METRICS / "compare.json", COSTS, METRICS / "certify.json"))
+    Console().print(comparison(rows, costs, {"smoothing": certified["certified"]}), "reports/figures/comparison.png")
+
+
+@main.command()
 @click.argument("name")
 def preset(name: str) -> None:
     """Print a preset of presets/ as flags: `dvc exp run $(robust-distillation preset gtsrb-full)`."""

@@ -8,12 +8,21 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError, model_validator
 
-from robust_distillation.auditing.settings import Robustness
+from robust_distillation.auditing.settings import Certify, Compare, Robustness
 from robust_distillation.classifiers import DISTILLING
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.dataset.settings import Data, Dataset, Draw, Validate
 from robust_distillation.defences.detectors import NEED_LABELS
-from robust_distillation.defences.settings import Abstention, Autoencoder, Filter, Published, Student, Teacher, Tune
+from robust_distillation.defences.settings import (
+    Abstention,
+    Autoencoder,
+    Filter,
+    Published,
+    Rivals,
+    Student,
+    Teacher,
+    Tune,
+)
 from robust_distillation.errors import InputError, describe
 from robust_distillation.files import read_bytes
 from robust_distillation.paths import PARAMS
@@ -43,13 +52,17 @@ class Params:
     abstention: Abstention
     published: Published
     robustness: Robustness
+    smoothed: Training
+    certify: Certify
+    rivals: Rivals
+    compare: Compare
     register: Register
     promotion: Promotion
 
     @model_validator(mode="after")
     def attacker_is_apart(self) -> "Params":
         """Refuse a defender that shares the attacker's architecture or seed."""
-        for name in ("probe", "teacher", "student"):
+        for name in ("probe", "teacher", "student", "smoothed"):
             defender = getattr(self, name)
             for key in ("architecture", "seed"):
                 value = getattr(defender, key)
@@ -63,7 +76,7 @@ class Params:
     @model_validator(mode="after")
     def teachers_come_first(self) -> "Params":
         """Refuse methods that need a teacher where there is none."""
-        for name in ("surrogate", "probe", "teacher"):
+        for name in ("surrogate", "probe", "teacher", "smoothed"):
             method = getattr(self, name).method
             if method in DISTILLING:
                 raise ValueError(f"{name}.method {method} needs a teacher: it is for the student; choose another")
@@ -102,7 +115,7 @@ class Params:
     @model_validator(mode="after")
     def shares_are_drawn(self) -> "Params":
         """Refuse a share of further images where none are drawn, or where none can be used."""
-        for name in ("surrogate", "probe"):
+        for name in ("surrogate", "probe", "smoothed"):
             if getattr(self, name).further_share:
                 raise ValueError(f"{name}.further_share: further images are for teacher and student; set it to 0")
         for name in ("teacher", "student"):
@@ -113,7 +126,7 @@ class Params:
     @model_validator(mode="after")
     def variations_leave_something(self) -> "Params":
         """Refuse variations that move or cover whole images."""
-        for name in ("teacher", "student"):
+        for name in ("teacher", "student", "smoothed"):
             for key in ("shift", "cut_out"):
                 pixels = getattr(getattr(self, name).augmentation, key)
                 if pixels >= self.dataset.image_size:

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
+from robust_distillation.defences import INPUT_FILTERS
 from robust_distillation.defences.input_filters import (
-    INPUT_FILTERS,
+    JPEG,
     Stack,
     build_filter,
     differentiable,
@@ -88,6 +89,16 @@ def test_fewer_bits_are_fewer_levels(images):
 def test_strength_is_what_it_says(images, name, weak, strong):
     moved = [np.abs(build_filter(name, InputFilters(**asked))(images) - images).mean() for asked in (weak, strong)]
     assert moved[0] < moved[1]
+
+
+def test_the_stand_in_of_compression_loses_what_compression_loses(images):
+    chosen = JPEG(50)
+    np.testing.assert_array_equal(chosen.steps[0][0], [16, 11, 10, 16, 24, 40, 51, 61])
+    lost = chosen(images) - images
+    apart = chosen.smooth(tf.constant(images)).numpy() - chosen(images)
+    assert np.abs(apart).mean() < 0.7 * np.abs(lost).mean()
+    best = JPEG(100).smooth(tf.constant(images[..., :1])).numpy()
+    np.testing.assert_allclose(best, images[..., :1], atol=3 / 255)
 
 
 def test_a_stack_is_one_after_the_other(images):

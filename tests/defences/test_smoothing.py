@@ -28,7 +28,7 @@ def plain(values):
 
 def test_counts_are_those_of_the_normal_distribution(halves):
     values = np.array([0.35, 0.45, 0.5, 0.6])
-    counts = Smoothed(halves, sigma=SIGMA).count(plain(values), 5000, first=0, stream=0, title="")
+    counts = Smoothed(halves, sigma=SIGMA).count(plain(values), 5000, first=0, stream=0)
     assert (counts.sum(axis=1) == 5000).all()
     expected = norm.cdf(4 * (values - 0.5) / SIGMA)  # the distance to the boundary is 16 * |v - 0.5| / 4
     np.testing.assert_allclose(counts[:, 1] / 5000, expected, atol=4 * 0.5 / np.sqrt(5000))
@@ -48,14 +48,14 @@ def test_no_certificate_exceeds_the_distance_to_the_boundary(halves):
 
 def test_draws_depend_on_seed_and_number_alone(halves):
     images = plain([0.4, 0.5, 0.52, 0.45])
-    whole = Smoothed(halves, sigma=SIGMA, seed=3).count(images, 1234, first=0, stream=1, title="")
-    part = Smoothed(halves, sigma=SIGMA, seed=3).count(images[2:], 1234, first=2, stream=1, title="")
+    whole = Smoothed(halves, sigma=SIGMA, seed=3).count(images, 1234, first=0, stream=1)
+    part = Smoothed(halves, sigma=SIGMA, seed=3).count(images[2:], 1234, first=2, stream=1)
     np.testing.assert_array_equal(whole[2:], part)
-    fewer = Smoothed(halves, sigma=SIGMA, seed=3).count(images, BLOCK, first=0, stream=1, title="")
+    fewer = Smoothed(halves, sigma=SIGMA, seed=3).count(images, BLOCK, first=0, stream=1)
     assert (fewer <= whole).all()
     for other in (
-        Smoothed(halves, sigma=SIGMA, seed=4).count(images, 1234, first=0, stream=1, title=""),
-        Smoothed(halves, sigma=SIGMA, seed=3).count(images, 1234, first=0, stream=2, title=""),
+        Smoothed(halves, sigma=SIGMA, seed=4).count(images, 1234, first=0, stream=1),
+        Smoothed(halves, sigma=SIGMA, seed=3).count(images, 1234, first=0, stream=2),
     ):
         assert (whole != other).any()
 

@@ -34,6 +34,10 @@ SMALL = {
     "student": {"epochs": 2, "architecture": "cnn"},
     "abstention": {"passes": 3},
     "published": {"teacher": {"epochs": 2}, "student": {"epochs": 2}, "abstention": {"passes": 3}},
+    "smoothed": {"epochs": 2},
+    "certify": {"images": 10, "n": 100},
+    "rivals": {"runtime": {"epochs": 2}, "members": 2},
+    "compare": {"filters": ["median+jpeg", "reform"], "images": 10, "standard_images": 0, "draws": 2, "l2": [0.5]},
     "robustness": {"attacks": ["fgsm", "pgd"], "steps": 20, "queries": 10},
     "promotion": {"min_clean_accuracy": 0, "min_coverage": 0, "min_robust_accuracy": 0},
 }

@@ -7,11 +7,11 @@ from robust_distillation.threats.evasion.ensemble import Verdicts
 
 def test_shards_outlive_the_process_and_go_when_all_is_done(tmp_path):
     folder = tmp_path / "shards"
-    shards = Shards(folder)
+    shards = Shards(folder, Verdicts)
     assert "student at 8/255 0" not in shards
     verdicts = Verdicts(np.full((2, 3, 3, 1), 0.5, np.float32), np.array(["", "pgd"]))
     shards["student at 8/255 0"] = verdicts
-    again = Shards(folder)
+    again = Shards(folder, Verdicts)
     assert "student at 8/255 0" in again
     assert list(again) == ["student at 8/255 0"]
     with pytest.raises(KeyError, match="student at 8/255 100"):

@@ -156,6 +156,50 @@ def trade_off_curves(
     return figure
 
 
+def certified_curves(radii: Mapping[str, Array], side: float) -> Figure:
+    """Draw for every radius in L2 the share of images that are certified there.
+
+    Args:
+        radii: by name, the radius of each image (N,), -1 where the answer is wrong or none.
+        side: radius in L2 over the one in L-infinity that follows from it.
+    """
+    figure = Figure(figsize=(5.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for name, values in radii.items():
+        ends = np.sort(values[values >= 0])
+        left = np.arange(len(ends), -1, -1) / len(values)
+        axes.step([0, *ends], [left[0], *left[1:]], where="post", label=name)
+    axes.set(xlabel="radius in L2", ylabel="certified accuracy", ylim=(-0.02, 1.02), title="Randomized smoothing")
+    levels = 255 / side  # of grey in L-infinity, for each unit in L2
+    above = axes.secondary_xaxis("top", functions=(lambda x: np.multiply(x, levels), lambda x: np.divide(x, levels)))
+    above.set_xlabel("radius in L-infinity that follows, grey levels of 255")
+    axes.legend()
+    return figure
+
+
+def comparison_figure(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw a line for each defence: accuracy without an attack, under each attack, and under an adaptive one.
+
+    Args:
+        rows: by name, `clean`, and by ball the shares that stand under each attack, `adaptive` the last.
+    """
+    names = list(rows)[::-1]
+    balls = [name for name, value in rows[names[0]].items() if isinstance(value, Mapping)]
+    figure = Figure(figsize=(3 + 3.2 * len(balls), 0.8 + 0.28 * len(names)), layout="constrained")
+    for axes, ball in zip(np.atleast_1d(figure.subplots(1, len(balls), sharey=True)), balls, strict=True):
+        shares = {"clean": [rows[name]["clean"] for name in names]}
+        shares |= {attack: [rows[name][ball][attack] for name in names] for attack in rows[names[0]][ball]}
+        for label, values in shares.items():
+            last = label == "adaptive"
+            axes.plot(values, range(len(names)), "D" if last else "o", color="black" if last else None, label=label)
+        axes.hlines(range(len(names)), shares["adaptive"], shares["clean"], color="lightgrey", zorder=0)
+        axes.set(xlabel="answered and right", xlim=(-0.02, 1.02), title=ball)
+        axes.set_yticks(range(len(names)), labels=names)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
 def group_bars(shares: dict[str, dict[str, float]], by: str, title: str) -> Figure:
     """Draw one bar per group and name.
 

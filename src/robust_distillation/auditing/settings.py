@@ -2,8 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
+from robust_distillation.defences import INPUT_FILTERS, STACKED
+from robust_distillation.defences.settings import InputFilters
 from robust_distillation.settings import (
     Count,
     CountOrAll,
@@ -12,6 +14,7 @@ from robust_distillation.settings import (
     Seed,
     Share,
     distinct,
+    format_epsilon,
     in_words,
     section,
     several_of,
@@ -60,6 +63,74 @@ class Reliability:
     tolerance: Share = 0.03
     zero_gradients: Share = 0.05
     large_epsilon: Epsilon = 0.5
+
+
+@section
+class Certify:
+    """How a smoothed classifier is certified; see `Smoothed.certify`.
+
+    Attributes:
+        images: of the test set, the first in the order of its ids, as far as there are as many.
+        n0: draws by which the answer is chosen.
+        n: draws by which its probability is bounded.
+        alpha: probability that a certificate is wrong.
+        radii: in L2, at which accuracies are reported.
+        seed: of the noise.
+    """
+
+    images: CountOrAll
+    n0: Count
+    n: Count
+    alpha: Annotated[float, Field(gt=0, lt=1)]
+    radii: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), distinct()]
+    seed: Annotated[int, Field(ge=0)]
+
+
+def _check_stack(name: str) -> str:
+    INPUT_FILTERS.check_all(name.split(STACKED))
+    return name
+
+
+@section
+class Compare:
+    """How defences are compared; see `compare`.
+
+    Attributes:
+        filters: in front of the undefended model; `median+jpeg` is one after the other.
+        strengths: of the filters.
+        linf: radii of the balls in L-infinity.
+        l2: radii of those in L2.
+        attacks: on the classifier alone.
+        adaptive: on all that is deployed.
+        steps: gradients of an attack.
+        queries: of black-box attacks.
+        images: of the test set, the first in the order of its ids, as far as there are as many.
+        standard_images: how many of these, the first, AutoAttack's standard ensemble attacks; 0 for none.
+        draws: of noise that the attackers of the smoothed classifier average over.
+        votes: of an answer of the smoothed classifier.
+        seed: of everything that is drawn.
+    """
+
+    filters: Annotated[list[Annotated[str, AfterValidator(_check_stack)]], distinct()]
+    strengths: InputFilters
+    linf: Annotated[list[Epsilon], distinct(format_epsilon)]
+    l2: Annotated[list[Annotated[float, Field(gt=0)]], distinct()]
+    attacks: Annotated[list[str], several_of(ATTACKS), distinct()]
+    adaptive: Annotated[list[str], several_of(ATTACKS), distinct()]
+    steps: Count
+    queries: Count
+    images: CountOrAll
+    standard_images: Annotated[int, Field(ge=0)]
+    draws: Count
+    votes: Count
+    seed: Seed
+
+    @model_validator(mode="after")
+    def there_is_a_ball(self) -> "Compare":
+        """Refuse a comparison without an attack."""
+        if not self.linf and not self.l2:
+            raise ValueError("linf and l2 are both empty; name a radius in one of them")
+        return self
 
 
 @section

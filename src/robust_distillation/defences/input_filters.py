@@ -1,29 +1,31 @@
 """Input filters: images pass through one, or a stack of them, before a classifier sees them.
 
 What is deployed is SciPy's, OpenCV's, Pillow's or scikit-image's work. An attacker who knows of it needs a gradient, so
-each filter has a stand-in, `smooth`: the same map in TensorFlow where it has a slope, the identity where it has none
-(BPDA, Athalye et al. 2018, section 4).
+each filter has a stand-in, `smooth`: the same map in TensorFlow where it has a slope, nearly the same or the identity
+where it has none (BPDA, Athalye et al. 2018, section 4).
 """
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from robust_distillation.arrays import Array
+from robust_distillation.defences import INPUT_FILTERS, STACKED
 from robust_distillation.defences.autoencoder import reconstruct, reconstruction
 from robust_distillation.defences.settings import InputFilters
 from robust_distillation.errors import InputError
-from robust_distillation.registry import Registry
 from robust_distillation.threats.evasion.victim import Model, bpda
 
-_HERE = "robust_distillation.defences.input_filters"
-STACKED = "+"  # between the names of a stack
+# Of JPEG: from red, green and blue to brightness and two colours, and the cosines of the transform of its blocks.
+TO_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+COSINES = np.cos(np.outer(np.arange(8), 2 * np.arange(8) + 1) * np.pi / 16).astype(np.float32) / 2
+COSINES[0] /= np.sqrt(2)
 
 
 class InputFilter(Protocol):
@@ -181,7 +183,11 @@ class BitDepth:
 
 @dataclass(frozen=True)
 class JPEG:
-    """Compression at a quality from 1 to 100 (Dziugaite et al. 2016)."""
+    """Compression at a quality from 1 to 100 (Dziugaite et al. 2016).
+
+    Its stand-in is the same but for a rounding with a slope (Shin and Song 2017): with the identity in the place of
+    rounding, all of it would be the identity, and attackers would not learn which changes survive.
+    """
 
     quality: int
 
@@ -193,19 +199,48 @@ class JPEG:
     def __call__(self, images: Array) -> Array:
         """See `InputFilter`."""
         grey_levels = np.rint(255 * images).astype(np.uint8)
-        read = [self._compress(image.squeeze(axis=2) if image.shape[2] == 1 else image) for image in grey_levels]
+        read = [
+            np.asarray(self._compress(image.squeeze(axis=2) if image.shape[2] == 1 else image)) for image in grey_levels
+        ]
         return np.reshape(read, images.shape).astype(np.float32) / 255
 
-    def _compress(self, image: Array) -> Array:
+    def _compress(self, image: Array) -> Any:
         from PIL import Image
 
         file = io.BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=self.quality)
-        return np.asarray(Image.open(file))
+        return Image.open(file)
+
+    @cached_property
+    def steps(self) -> list[Array]:
+        """Between two levels of each coefficient (8, 8), of brightness and of colour."""
+        tables = self._compress(np.zeros((8, 8, 3), np.uint8)).quantization
+        return [np.reshape(tables[number], (8, 8)).astype(np.float32) for number in (0, 1)]
 
     def smooth(self, images: tf.Tensor) -> tf.Tensor:
         """See `InputFilter`."""
-        return images
+        height, width, channels = images.shape[1:]
+        padded = tf.pad(255 * images, [[0, 0], [0, -height % 16], [0, -width % 16], [0, 0]], "SYMMETRIC")
+        bright, colour = self.steps
+        if channels == 1:
+            seen = self._rounded(padded - 128, bright) + 128
+        else:
+            planes = padded @ tf.constant(TO_YCBCR.T, tf.float32)
+            halved = tf.nn.avg_pool2d(planes[..., 1:], 2, 2, "SAME")
+            small = tf.concat([self._rounded(halved[..., number : number + 1], colour) for number in (0, 1)], axis=3)
+            whole = tf.repeat(tf.repeat(small, 2, axis=1), 2, axis=2)
+            planes = tf.concat([self._rounded(planes[..., :1] - 128, bright) + 128, whole], axis=3)
+            seen = planes @ tf.constant(np.linalg.inv(TO_YCBCR).T, tf.float32)
+        return tf.clip_by_value(seen[:, :height, :width] / 255, 0.0, 1.0)
+
+    def _rounded(self, plane: tf.Tensor, steps: Array) -> tf.Tensor:
+        """Return a plane (N, H, W, 1), around 0, with the coefficients of its blocks rounded."""
+        shape = tf.shape(plane)
+        blocks = tf.reshape(plane, (-1, shape[1] // 8, 8, shape[2] // 8, 8))
+        levels = tf.einsum("ku,nauby,ly->nakbl", COSINES, blocks, COSINES) / steps[:, None]
+        nearest = tf.stop_gradient(tf.round(levels))
+        kept = (nearest + (levels - nearest) ** 3) * steps[:, None]
+        return tf.reshape(tf.einsum("ku,nakbl,ly->nauby", COSINES, kept, COSINES), shape)
 
 
 @dataclass(frozen=True)
@@ -274,21 +309,6 @@ class Stack:
         for one in self.filters:
             images = differentiable(one)(images)
         return images
-
-
-INPUT_FILTERS: Registry[type[InputFilter]] = Registry(
-    "input filter",
-    {
-        "median": f"{_HERE}:Median",
-        "dual_median": f"{_HERE}:DualMedian",
-        "gaussian": f"{_HERE}:Gaussian",
-        "bilateral": f"{_HERE}:Bilateral",
-        "bit_depth": f"{_HERE}:BitDepth",
-        "jpeg": f"{_HERE}:JPEG",
-        "total_variation": f"{_HERE}:TotalVariation",
-        "reform": f"{_HERE}:Reform",
-    },
-)
 
 
 def build_filter(name: str, settings: InputFilters, autoencoder: keras.Model | None = None) -> InputFilter | Stack:

@@ -180,6 +180,19 @@ class Abstention:
 
 
 @section
+class Rivals:
+    """Models that are trained for the comparison alone.
+
+    Attributes:
+        runtime: how the model of runtime adversarial training is trained, on what the filter left.
+        members: of the ensemble, each trained like the undefended model, with a seed of its own.
+    """
+
+    runtime: Training
+    members: Annotated[int, Field(ge=2)]
+
+
+@section
 class Published:
     """The defence that is trained for comparison.
 

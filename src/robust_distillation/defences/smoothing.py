@@ -106,12 +106,12 @@ class Smoothed:
         from scipy.stats import binomtest
 
         _check(n=n, alpha=alpha)
-        counts = self.count(images, n, first=first, stream=2, title="answering")
+        counts = self.count(images, n, first=first, stream=2)
         commonest = np.sort(counts, axis=1)[:, -2:].tolist()
         sure = [binomtest(top, top + second, 0.5).pvalue <= alpha for second, top in commonest]
         return np.where(sure, counts.argmax(axis=1), ABSTAIN)
 
-    def count(self, images: Array, n: int, *, first: int, stream: int, title: str) -> Array:
+    def count(self, images: Array, n: int, *, first: int, stream: int, title: str | None = None) -> Array:
         """Return how often each class is the answer among n draws, integers (N, K).
 
         Args:
@@ -119,7 +119,7 @@ class Smoothed:
             n: draws.
             first: number of the first image.
             stream: draws of two streams are independent.
-            title: of the progress bar.
+            title: of the progress bar; None for none.
         """
         blocks = -(-n // BLOCK)
         work = [
@@ -133,7 +133,7 @@ class Smoothed:
             return self._noisy(images, rows, first + rows, block, stream)
 
         with (
-            Bar(total=len(images) * n, desc=title, unit="draw", unit_scale=True) as bar,
+            Bar(total=len(images) * n, desc=title, unit="draw", unit_scale=True, disable=title is None) as bar,
             ThreadPoolExecutor(1) as ahead,
         ):
             coming = deque(ahead.submit(draw, numbers) for numbers in work[:2])

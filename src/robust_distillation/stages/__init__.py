@@ -23,6 +23,10 @@ _ORDER = (
     "student",
     "published",
     "robustness",
+    "smoothed",
+    "certify",
+    "rivals",
+    "compare",
     "register",
 )
 STAGES: "Registry[Callable[[Params], None]]" = Registry(

@@ -50,6 +50,7 @@ SERVED = f"{PACKAGE}.tracking.serving"  # MLflow runs it by its path
 LOADED = {  # params of other stages, whose entries a stage runs as it loads what they left
     "student": ["filter.detector", "filter.inference_detector"],
     "robustness": ["filter.detector", "filter.inference_detector", "published.detector"],
+    "compare": ["filter.detector", "filter.inference_detector", "published.detector"],
     "register": ["filter.detector", "filter.inference_detector"],
 }
 

@@ -21,6 +21,7 @@ from robust_distillation.settings import format_epsilon
 from robust_distillation.stages.results import report_figure, report_metrics
 from robust_distillation.stages.shards import Shards
 from robust_distillation.threats.evasion.attack import Budget
+from robust_distillation.threats.evasion.ensemble import Verdicts
 from robust_distillation.threats.evasion.transfer import extract
 from robust_distillation.threats.evasion.victim import Model, Victim
 from robust_distillation.tracking.runs import input_digest
@@ -41,7 +42,7 @@ def main(params: Params) -> None:
     extraction = {}
     if settings.extraction:
         sources["extracted"], extraction["extraction"] = _extract(defence, test, params)
-    shards = Shards(BUILD / "robustness" / input_digest("robustness", params))
+    shards = Shards(BUILD / "robustness" / input_digest("robustness", params), Verdicts)
     report = audit(
         defence,
         test.images,

@@ -3,23 +3,26 @@
 import shutil
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Generic, TypeVar
 from urllib.parse import quote, unquote
 
 import numpy as np
 
 from robust_distillation.files import replacing
-from robust_distillation.threats.evasion.ensemble import Verdicts
+
+Found = TypeVar("Found")
 
 
-class Shards(MutableMapping[str, Verdicts]):
-    """Verdicts by name, one .npz file each.
+class Shards(MutableMapping[str, Found], Generic[Found]):
+    """What was found by name, one .npz file each.
 
     Args:
-        folder: where they lie; name it after everything that the verdicts depend on.
+        folder: where they lie; name it after everything that they depend on.
+        kind: a dataclass whose fields are arrays.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, kind: type[Found]) -> None:
+        self.folder, self.kind = folder, kind
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{quote(name, safe='')}.npz"
@@ -27,15 +30,15 @@ class Shards(MutableMapping[str, Verdicts]):
     def __contains__(self, name: object) -> bool:
         return self._path(str(name)).exists()
 
-    def __getitem__(self, name: str) -> Verdicts:
+    def __getitem__(self, name: str) -> Found:
         if name not in self:
             raise KeyError(name)
         with np.load(self._path(name), allow_pickle=False) as arrays:
-            return Verdicts(arrays["adversarial"], arrays["broken_by"])
+            return self.kind(**arrays)
 
-    def __setitem__(self, name: str, verdicts: Verdicts) -> None:
+    def __setitem__(self, name: str, found: Found) -> None:
         with replacing(self._path(name)) as temporary, temporary.open("wb") as handle:
-            np.savez(handle, adversarial=verdicts.adversarial, broken_by=verdicts.broken_by)
+            np.savez(handle, **vars(found))
 
     def __delitem__(self, name: str) -> None:
         self._path(name).unlink()

@@ -45,14 +45,16 @@ def main(params: Params) -> None:
         defence.save(DEFENCE)
 
     poisoned, n_classes = ImageSet.load(POISONED), len(defence.classes.ids)
-    undefended, _ = train_classifier(
-        poisoned.images,
-        one_hot(poisoned.labels, n_classes),
-        replace(params.student, method="standard", further_share=0.0),
-        becomes=defence.classes.mirror,
-        validation=(validate.images, one_hot(validate.labels, n_classes)),
-    )
-    save_model(undefended, UNDEFENDED)
+    with checkpoint("student", "undefended", params) as path:
+        undefended, _ = train_classifier(
+            poisoned.images,
+            one_hot(poisoned.labels, n_classes),
+            replace(params.student, method="standard", further_share=0.0),
+            becomes=defence.classes.mirror,
+            validation=(validate.images, one_hot(validate.labels, n_classes)),
+            checkpoint=path,
+        )
+        save_model(undefended, UNDEFENDED)
 
     report_curve("student", history)
     report_figure("student_curves", learning_curves(history, f"student, T = {defence.temperature:g}"))

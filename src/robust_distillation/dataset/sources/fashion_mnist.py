@@ -104,4 +104,9 @@ def _find(folder: Path, name: str) -> Path:
     raise InputError(f"{folder}: holds neither {name}.gz nor {name}; put the file there")
 
 
-SOURCE = Source(check=check, fetch=fetch, reader=pickled, names=tables.read_names)
+def mirrored() -> dict[int, int]:
+    """Return the class of each class in a mirror: clothes stay what they are."""
+    return {class_id: class_id for class_id in range(len(NAMES))}
+
+
+SOURCE = Source(check=check, fetch=fetch, reader=pickled, names=tables.read_names, mirrored=mirrored)

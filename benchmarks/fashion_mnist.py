@@ -1,0 +1,164 @@
+"""Defences on all of Fashion-MNIST: choose, train, attack and certify.
+
+Usage:
+    python benchmarks/fashion_mnist.py choose --archives FOLDER [NAME ...]
+    python benchmarks/fashion_mnist.py measure --archives FOLDER [NAME ...]
+    python benchmarks/fashion_mnist.py certify --archives FOLDER [NAME ...]
+
+FOLDER holds the four IDX files. `choose` trains candidates for a part of the time and judges them on validation images;
+the test set is not read. `measure` trains the rows of the table, attacks them on the test set and puts them into
+results/fashion_mnist/metrics.json; `certify` adds certified accuracies of smoothed networks. Rows are written as they
+come, and what is there is not made again: a training that was killed goes on with its last epoch, an attack and a
+certification with the last hundred images.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import numpy as np
+from pipeline import git
+from recipes import BASE, PLAIN, SOFTENED, Row, for_steps, student
+from student import Data, Judging, archives_option, around, fit, measure, on_labels, pgd_figures
+
+from robust_distillation.classifiers.settings import Adversary, Augmentation, Smoothing, Training
+from robust_distillation.dataset.generator import DatasetGenerator
+from robust_distillation.dataset.pickles import ImageSet
+from robust_distillation.dataset.sources import SOURCES
+from robust_distillation.files import read_json, read_record, write_json
+from robust_distillation.params import load_params
+from robust_distillation.records import Classes
+
+BUILD = Path("build/fashion_mnist")
+CHOICE, METRICS = (Path(f"results/fashion_mnist/{name}.json") for name in ("choice", "metrics"))
+COMMAND = "python benchmarks/fashion_mnist.py {} --archives FOLDER [NAME ...]"
+SETS = ("train", "validate", "trusted", "test")
+EPSILON = 0.1
+JUDGING = Judging(images=1000, epsilons=(0.05, EPSILON), standard_images=1000, standard=(EPSILON,), l2=1.5)
+BUDGET, TENTH = 14_000, 1_400  # steps of 128 images
+
+VARIED = Augmentation(rotation=0.05, scale=0.05, shift=1.0, contrast=0.1, mirror=0.5)
+GUIDED = replace(
+    BASE, method="fgsm_ep", adversary=Adversary(epsilon=EPSILON), weight_decay=5e-3, augmentation=VARIED, seed=26
+)
+CANDIDATES: dict[str, Training] = {
+    "fgsm_ep": GUIDED,
+    "fgsm_ep, weight decay 0.0005": replace(GUIDED, weight_decay=5e-4),
+    "fgsm_ep, epsilon 0.11": replace(GUIDED, adversary=Adversary(epsilon=0.11)),
+    "n_fgsm": replace(GUIDED, method="n_fgsm"),
+    "fgsm_ep, no variation": replace(GUIDED, augmentation=Augmentation()),
+}
+RUNTIME = replace(GUIDED, method="fgsm", weight_decay=0.0, augmentation=Augmentation())
+ROWS: dict[str, Row] = {
+    "undefended": Row(student(PLAIN, augmentation=VARIED), 4_000),
+    "distilled": Row(student(SOFTENED, augmentation=VARIED), 4_000, SOFTENED, 4_000, temperature=20.0),
+    "runtime adversarial training": Row(student(RUNTIME), 4_000),
+    "ours": Row(student(GUIDED), BUDGET),
+}
+
+NOISY = replace(
+    GUIDED, method="consistency", architecture="lenet", average=0.99, weight_decay=5e-4, precision="float32"
+)
+SMOOTHED = {f"sigma {sigma:g}": replace(NOISY, smoothing=Smoothing(sigma=sigma)) for sigma in (0.25, 0.5, 1.0)}
+CERTIFIED, DRAWS, RADII = 500, 10_000, (0.25, 0.5, 0.75, 1.0)
+
+
+def load(archives: Path) -> Data:
+    """Make the sets, or read those of the last time."""
+    if not (BUILD / "classes.json").exists():
+        data = replace(load_params().data, source="fashion_mnist", path=archives)
+        with TemporaryDirectory() as raw:
+            SOURCES["fashion_mnist"].fetch(Path(raw), data)
+            generator = DatasetGenerator(
+                n_classes="all",
+                n_train_samples="all",
+                n_validate_samples=3000,
+                n_test_samples="all",
+                n_trusted_samples=2000,
+                image_size=28,
+                colour="grey",
+                seed=22,
+            )
+            generator.generate(Path(raw), source="fashion_mnist").save(BUILD)
+    sets = {name: ImageSet.load(BUILD / f"{name}.p") for name in SETS}
+    return Data(**sets, further=None, classes=read_record(BUILD / "classes.json", Classes), build=BUILD)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Return the rows that are there."""
+    rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
+    return rows
+
+
+@click.group()
+def main() -> None:
+    """Defences on all of Fashion-MNIST."""
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@archives_option
+def choose(names: tuple[str, ...], archives: Path) -> None:
+    """Judge candidates, all by default, on images that they have not seen."""
+    data, rows = load(archives), rows_of(CHOICE)
+    for name in names or CANDIDATES:
+        if name not in {row["name"] for row in rows}:
+            settings = for_steps(CANDIDATES[name], TENTH, len(data.train))
+            model, noted = on_labels("candidate", settings, data.train, data)
+            figures = pgd_figures(model, data.validate.images, data.validate.labels, JUDGING.standard)
+            rows.append({"name": name, "steps": TENTH, **figures, "images": len(data.validate)})
+            rows[-1] |= {"train_minutes": noted["minutes"], "commit": noted["commit"]}
+            write_json(CHOICE, {"rows": rows, "command": COMMAND.format("choose")})
+
+
+@main.command("measure")
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@archives_option
+def measure_rows(names: tuple[str, ...], archives: Path) -> None:
+    """Train rows of the table, all by default, and attack them on the test set."""
+    data, rows = load(archives), rows_of(METRICS)
+    test = data.test.take(np.argsort(data.test.ids))
+    for name in names or ROWS:
+        if name not in {row["name"] for row in rows}:
+            network, minutes = fit(name, ROWS[name], data.train, data)
+            defence = around(network, ROWS[name], data.train, data)
+            rows.append(measure(name, defence, minutes, test, JUDGING, BUILD) | {"commit": git("rev-parse", "HEAD")})
+            write_json(METRICS, {"rows": rows, "command": COMMAND.format("{measure,certify}")})
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@archives_option
+def certify(names: tuple[str, ...], archives: Path) -> None:
+    """Train networks with noise, all by default, and certify them on the test set."""
+    from robust_distillation.auditing.certification import Certification, certify_in_shards
+    from robust_distillation.defences.smoothing import Certificates, Smoothed
+    from robust_distillation.stages.shards import Shards
+
+    data, rows = load(archives), rows_of(METRICS)
+    test = data.test.take(np.argsort(data.test.ids)[:CERTIFIED])
+    for name in names or SMOOTHED:
+        if name not in {row["name"] for row in rows}:
+            settings = for_steps(SMOOTHED[name], 4_000, len(data.train))
+            model, noted = on_labels(name, settings, data.train, data)
+            sigma = settings.smoothing.sigma
+            found = certify_in_shards(
+                Smoothed(model, sigma=sigma, seed=1),
+                test.images,
+                n0=100,
+                n=DRAWS,
+                alpha=0.001,
+                done=Shards(BUILD / "certificates" / name, Certificates),
+            )
+            certified = Certification(
+                certificates=found, labels=test.labels, sigma=sigma, shape=test.features.shape[1:]
+            ).to_dict(RADII)
+            rows.append({"name": name, "certified": certified, "draws": DRAWS, "parameters": model.count_params()})
+            rows[-1] |= {"train_minutes": noted["minutes"], "commit": git("rev-parse", "HEAD")}
+            write_json(METRICS, {"rows": rows, "command": COMMAND.format("{measure,certify}")})
+
+
+if __name__ == "__main__":
+    main()
