@@ -33,7 +33,7 @@ UV_NAMES = {
 }
 LAYERS = ["lint-imports", "--no-logo"]
 DOCS = ["sphinx-build", "--fail-on-warning", "--fresh-env", "--quiet", "docs", os.path.join("build", "docs")]
-TESTS = ["pytest", "-n", "logical", "--maxprocesses", "4", "--dist", "loadgroup"]
+TESTS = ["pytest", "-n", "logical", "--maxprocesses", "4"]
 LISTED = re.compile(rb" (\x1b\[[0-9;]*m)*[-+~]")
 
 

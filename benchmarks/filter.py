@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from peers import BACKDOORS, peers
 from pipeline import git
 from poisonings import ATTACKER, CASES, COMMON, HARMLESS, JPEG, QUALITIES
 from recipes import BASE, student
@@ -191,6 +192,11 @@ def scored(case: str, seed: int, data: Data) -> "tuple[Poisoned, dict[str, dict[
                 {"scores": fitted.scores, "kept": fitted.kept, "reference": fitted.reference, "seconds": seconds},
             )
         found[name] = load_pickle(path)
+    if case in BACKDOORS:
+        path = BUILD / case_name(case, seed) / "peers.p"
+        if not path.exists():
+            save_pickle(path, peers(train, models.probe, CASES[case].fraction))
+        found |= load_pickle(path)
     references = {name: np.sort(found[name]["reference"]) for name in MEMBERS}
     joined = smallest({name: p_values(found[name]["scores"], references[name]) for name in MEMBERS})
     kept = joined <= threshold_of(FILTER.keep_clean)

@@ -10,11 +10,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """Keep the tests of a file in one process, and those that share a run of the pipeline."""
-    for item in items:
-        shared = item.path.parent.name == "pipeline"
-        item.add_marker(pytest.mark.xdist_group("pipeline" if shared else str(item.path)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "pipeline" if file.startswith("tests/pipeline/") else file
+
+    return ByFile(config, log)
 
 
 @dataclass(frozen=True)

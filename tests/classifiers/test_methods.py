@@ -396,7 +396,7 @@ def test_one_step_is_never_stronger_than_several(lesson, problem):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"method": "magic"}, "must be one of standard, n_fgsm"),
+        ({"method": "magic"}, "must be one of standard, fgsm, n_fgsm"),
         ({"label_smoothing": 1.0}, "less than 1"),
         ({"average": 1.0}, "less than 1"),
         ({"optimizer": "rmsprop"}, "'adam' or 'sgd'"),
