@@ -356,6 +356,16 @@ def test_a_group_in_two_sets_of_the_source_is_named(repository, table):
     refused(params_of("csv", table.folder, data={"group": r"(\d+_\d+)_\d+\.png$"}, test_samples=1), words)
 
 
+def test_a_group_in_validation_and_test_is_named(repository, table):
+    table.write(rows=table.rows[3:])
+    table.write("valid.csv", table.rows[:1])
+    table.write("test.csv", table.rows[1:3])
+    words = (
+        r"00000_00000_00001\.png: is of one track \(or group\) with the validation image images/Train/0/00000_00000_"
+    )
+    refused(params_of("csv", table.folder, data={"group": r"(\d+_\d+)_\d+\.png$"}, test_samples=1), words)
+
+
 def arrays(count=16, seed=0, colour=True):
     rng = np.random.default_rng(seed)
     labels = np.arange(3 * count) % 3

@@ -161,6 +161,7 @@ class DatasetGenerator:
             for list_records in (reader.list_training, reader.list_validation, reader.list_test)
         )
         _refuse_strangers(listed, [*validation, *test])
+        _refuse_shared_tracks({"training": listed, "validation": validation, "test": test})
         if not test and self.n_test_samples == "all":
             raise InputError(f"{raw_folder}: has no test set of its own; set test_samples to a number")
         classes = resolve_classes(self.n_classes, sorted({record.label for record in listed}))
@@ -297,18 +298,26 @@ def _layout(raw_folder: Path) -> str:
 
 
 def _refuse_strangers(training: Sequence[Record], others: Sequence[Record]) -> None:
-    """Refuse what a source has put into sets of its own, where training images lack its class or share its track."""
+    """Refuse images whose class no training image has."""
     known = {record.label for record in training}
-    tracks = {record.track: record for record in training if record.track >= 0}
-    for record in others:
-        where = f"{record.archive}: {record.member}"
-        if record.label not in known:
-            raise InputError(
-                f"{where}: label {record.label} is that of no training image; correct it, or add training images of "
-                "that class"
-            )
-        if twin := tracks.get(record.track):
-            raise InputError(f"{where}: is of one track (or group) with the training image {twin.member}; move one")
+    if stranger := next((record for record in others if record.label not in known), None):
+        raise InputError(
+            f"{stranger.archive}: {stranger.member}: label {stranger.label} is that of no training image; "
+            "correct it, or add training images of that class"
+        )
+
+
+def _refuse_shared_tracks(sets: Mapping[str, Sequence[Record]]) -> None:
+    """Refuse a track in two sets that a source has made."""
+    first: dict[int, tuple[str, Record]] = {}
+    for name, records in sets.items():
+        for record in (one for one in records if one.track >= 0):
+            other, twin = first.setdefault(record.track, (name, record))
+            if other != name:
+                raise InputError(
+                    f"{record.archive}: {record.member}: is of one track (or group) with the {other} image "
+                    f"{twin.member}; move one"
+                )
 
 
 def _mirror(classes: Sequence[int], mirrored: Mapping[int, int]) -> list[int]:

@@ -3,15 +3,13 @@
 from dataclasses import replace
 
 from robust_distillation.classifiers.settings import Training
-from robust_distillation.classifiers.storage import save_model
-from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
+from robust_distillation.classifiers.training import evaluate
 from robust_distillation.dataset.pickles import ImageSet
-from robust_distillation.files import read_record
 from robust_distillation.params import Params
-from robust_distillation.paths import CLASSES, FILTERED, POISONED, RIVALS, TEST, VALIDATE
-from robust_distillation.records import Classes
+from robust_distillation.paths import FILTERED, POISONED, RIVALS, TEST
 from robust_distillation.stages.checkpoints import checkpoint
 from robust_distillation.stages.results import report_metrics
+from robust_distillation.stages.training import train_on_labels
 
 RUNTIME = "runtime"
 
@@ -27,21 +25,12 @@ def members(params: Params) -> dict[str, Training]:
 
 def main(params: Params) -> None:
     """Train the one on what the filter left, and the others, as nobody defends them, on the poisoned set as it came."""
-    filtered, poisoned, validate, test = (ImageSet.load(path) for path in (FILTERED, POISONED, VALIDATE, TEST))
-    classes = read_record(CLASSES, Classes)
+    filtered, poisoned, test = (ImageSet.load(path) for path in (FILTERED, POISONED, TEST))
     asked = {RUNTIME: (filtered, params.rivals.runtime)}
     asked |= {name: (poisoned, settings) for name, settings in members(params).items()}
     found = {}
     for name, (train, settings) in asked.items():
-        with checkpoint("rivals", name, params) as path:
-            model, _ = train_classifier(
-                train.images,
-                one_hot(train.labels, len(classes.ids)),
-                settings,
-                validation=(validate.images, one_hot(validate.labels, len(classes.ids))),
-                becomes=classes.mirror,
-                checkpoint=path,
-            )
-            save_model(model, RIVALS / f"{name}.keras")
+        with checkpoint("rivals", name, params) as kept:
+            model, _ = train_on_labels(train, settings, RIVALS / f"{name}.keras", kept)
         found[name] = evaluate(model, test.images, test.labels)
     report_metrics("rivals", found)

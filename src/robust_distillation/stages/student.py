@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from robust_distillation.auditing.figures import learning_curves
-from robust_distillation.classifiers.storage import load_autoencoder, load_model, save_model
-from robust_distillation.classifiers.training import evaluate, one_hot, train_classifier
+from robust_distillation.classifiers.storage import load_autoencoder, load_model
+from robust_distillation.classifiers.training import evaluate
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.detectors.detector import load_detector
 from robust_distillation.params import Params
@@ -17,16 +17,15 @@ from robust_distillation.paths import (
     TEACHER,
     TEST,
     UNDEFENDED,
-    VALIDATE,
 )
 from robust_distillation.stages.checkpoints import checkpoint
 from robust_distillation.stages.results import report_curve, report_figure, report_metrics
-from robust_distillation.stages.training import answering, train_student
+from robust_distillation.stages.training import answering, train_on_labels, train_student
 
 
 def main(params: Params) -> None:
     """Train the student; then the same architecture on the poisoned set as it came, with hard labels at T = 1."""
-    validate, test = ImageSet.load(VALIDATE), ImageSet.load(TEST)
+    test = ImageSet.load(TEST)
     autoencoder = load_autoencoder(AUTOENCODER, test.features.shape[1:])
     no_detector = params.filter.inference_detector == "none"
     detector = None if no_detector else load_detector(INFERENCE_DETECTOR, autoencoder)
@@ -44,17 +43,9 @@ def main(params: Params) -> None:
         )
         defence.save(DEFENCE)
 
-    poisoned, n_classes = ImageSet.load(POISONED), len(defence.classes.ids)
+    plain = replace(params.student, method="standard", further_share=0.0)
     with checkpoint("student", "undefended", params) as path:
-        undefended, _ = train_classifier(
-            poisoned.images,
-            one_hot(poisoned.labels, n_classes),
-            replace(params.student, method="standard", further_share=0.0),
-            becomes=defence.classes.mirror,
-            validation=(validate.images, one_hot(validate.labels, n_classes)),
-            checkpoint=path,
-        )
-        save_model(undefended, UNDEFENDED)
+        undefended, _ = train_on_labels(ImageSet.load(POISONED), plain, UNDEFENDED, path)
 
     report_curve("student", history)
     report_figure("student_curves", learning_curves(history, f"student, T = {defence.temperature:g}"))

@@ -1,4 +1,4 @@
-"""How the stages `teacher`, `student` and `published` train."""
+"""How stages train."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import numpy as np
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.settings import Training
+from robust_distillation.classifiers.storage import save_model
 from robust_distillation.classifiers.training import History, one_hot, train_classifier
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.defence import Defence
@@ -68,6 +69,22 @@ def train_student(
         own=len(train),
         checkpoint=checkpoint,
     )
+
+
+def train_on_labels(train: ImageSet, settings: Training, path: Path, checkpoint: Path) -> tuple[keras.Model, History]:
+    """Train a classifier on the labels of a set, and save it."""
+    classes, validate = read_record(CLASSES, Classes), ImageSet.load(VALIDATE)
+    n_classes = len(classes.ids)
+    model, history = train_classifier(
+        train.images,
+        one_hot(train.labels, n_classes),
+        settings,
+        validation=(validate.images, one_hot(validate.labels, n_classes)),
+        becomes=classes.mirror,
+        checkpoint=checkpoint,
+    )
+    save_model(model, path)
+    return model, history
 
 
 def answering(defence: Defence, test: ImageSet) -> dict[str, float | None]:
