@@ -15,19 +15,18 @@ certification with the last hundred images.
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import click
 import numpy as np
 from pipeline import git
 from recipes import BASE, PLAIN, SOFTENED, Row, for_steps, student
-from student import Data, Judging, archives_option, around, fit, measure, on_labels, pgd_figures
+from student import Data, Judging, archives_option, around, fit, measure, on_labels, pgd_figures, rows_of
 
 from robust_distillation.classifiers.settings import Adversary, Augmentation, Smoothing, Training
 from robust_distillation.dataset.generator import DatasetGenerator
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.dataset.sources import SOURCES
-from robust_distillation.files import read_json, read_record, write_json
+from robust_distillation.files import read_record, write_json
 from robust_distillation.params import load_params
 from robust_distillation.records import Classes
 
@@ -84,12 +83,6 @@ def load(archives: Path) -> Data:
             generator.generate(Path(raw), source="fashion_mnist").save(BUILD)
     sets = {name: ImageSet.load(BUILD / f"{name}.p") for name in SETS}
     return Data(**sets, further=None, classes=read_record(BUILD / "classes.json", Classes), build=BUILD)
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return the rows that are there."""
-    rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
-    return rows
 
 
 @click.group()

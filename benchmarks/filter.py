@@ -24,7 +24,7 @@ from peers import BACKDOORS, peers
 from pipeline import git
 from poisonings import ATTACKER, CASES, COMMON, HARMLESS, JPEG, QUALITIES
 from recipes import BASE, student
-from student import Data, archives_option, load, pgd_figures
+from student import Data, archives_option, load, pgd_figures, rows_of
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.settings import Augmentation, Training
@@ -79,12 +79,6 @@ TAUGHT = student(
     seed=301,
 )
 ATTACKED = 500  # test images, the first, by PGD with 20 steps at 4/255
-
-
-def rows_until_now(table: str) -> list[dict[str, Any]]:
-    """Return the rows of a table that are there."""
-    rows: list[dict[str, Any]] = read_json(RESULTS).get(table, []) if RESULTS.exists() else []
-    return rows
 
 
 def add(table: str, rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
@@ -295,7 +289,7 @@ def main() -> None:
 @archives_option
 def detect(cases: tuple[str, ...], seed: int, archives: Path) -> None:
     """Score every poisoned set with every detector."""
-    data, rows = load(archives), rows_until_now(DETECTION)
+    data, rows = load(archives), rows_of(RESULTS, DETECTION)
     done = {(row["case"], row["seed"]) for row in rows}
     for case in cases or CASES:
         if (case, seed) not in done:
@@ -307,7 +301,7 @@ def detect(cases: tuple[str, ...], seed: int, archives: Path) -> None:
 @archives_option
 def damage(cases: tuple[str, ...], archives: Path) -> None:
     """Train on what each filter leaves of every poisoned set."""
-    data, rows = load(archives), rows_until_now(DAMAGE)
+    data, rows = load(archives), rows_of(RESULTS, DAMAGE)
     done = {(row["case"], row["filter"]) for row in rows}
     for case in cases or CASES:
         train, _ = poisoned(case, SEED, data)

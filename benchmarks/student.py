@@ -126,6 +126,12 @@ def load(archives: Path) -> Data:
     return Data(**sets, classes=read_record(BUILD / "classes.json", Classes), build=BUILD)
 
 
+def rows_of(path: Path, table: str = "rows") -> list[dict[str, Any]]:
+    """Return the rows of a table of results that are there."""
+    rows: list[dict[str, Any]] = read_json(path).get(table, []) if path.exists() else []
+    return rows
+
+
 def joined(first: ImageSet, second: ImageSet) -> ImageSet:
     """Return the rows of both."""
     return ImageSet(**{name: np.concatenate([array, getattr(second, name)]) for name, array in vars(first).items()})
@@ -360,7 +366,7 @@ def archives_option(command: Callable[..., None]) -> Callable[..., None]:
 def choose(names: tuple[str, ...], archives: Path, steps: int) -> None:
     """Judge candidates, all by default, on tracks that they have not seen."""
     data = load(archives)
-    rows = read_json(CHOICE)["rows"] if CHOICE.exists() else []
+    rows = rows_of(CHOICE)
     done = {(row["name"], row["steps"]) for row in rows}
     for name in names or CANDIDATES:
         if (name, steps) not in done:
@@ -374,7 +380,7 @@ def compare(archives: Path) -> None:
     """Judge distillation against adversarial training of the same time, with several seeds."""
     data = load(archives)
     unseen = joined(data.validate, data.trusted)
-    rows = read_json(COMPARED)["rows"] if COMPARED.exists() else []
+    rows = rows_of(COMPARED)
     done = {(row["name"], row["seed"]) for row in rows}
     for seed, name in product(SEEDS, RIVALS):
         if (name, seed) not in done:
@@ -404,7 +410,7 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
 
     data = load(archives)
     test = data.test.take(np.argsort(data.test.ids))
-    rows = read_json(METRICS)["rows"] if METRICS.exists() else []
+    rows = rows_of(METRICS)
     done = {row["name"] for row in rows}
     for name in names or (*ROWS, "published"):
         if name not in done:

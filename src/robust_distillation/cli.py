@@ -111,12 +111,12 @@ def compare() -> None:
     """Print how the defences compare in the last run here; `dvc repro compare` measures it."""
     from rich.console import Console
 
-    from robust_distillation.auditing.table import comparison
+    from robust_distillation.auditing.table import SMOOTHING, comparison
     from robust_distillation.files import read_json
     from robust_distillation.paths import COSTS, METRICS
 
     rows, costs, certified = (read_json(path) for path in (METRICS / "compare.json", COSTS, METRICS / "certify.json"))
-    Console().print(comparison(rows, costs, {"smoothing": certified["certified"]}), "reports/figures/comparison.png")
+    Console().print(comparison(rows, costs, {SMOOTHING: certified["certified"]}), "reports/figures/comparison.png")
 
 
 @main.command()

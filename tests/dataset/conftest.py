@@ -52,3 +52,13 @@ def make_raw(tmp_path):
         return Raw(tmp_path / "raw", classes, tracks, frames, test)
 
     return make
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository that is the current folder; nothing is logged."""
+    (tmp_path / "repo/.dvc").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "repo")
+    for name in ("log_metrics", "log_metric", "log_artifact"):
+        monkeypatch.setattr(f"mlflow.{name}", lambda *_: None)
+    return tmp_path / "repo"

@@ -29,16 +29,6 @@ FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 @pytest.fixture
-def repository(tmp_path, monkeypatch):
-    """A repository that is the current folder; nothing is logged."""
-    (tmp_path / "repo/.dvc").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "repo")
-    for name in ("log_metrics", "log_metric", "log_artifact"):
-        monkeypatch.setattr(f"mlflow.{name}", lambda *_: None)
-    return tmp_path / "repo"
-
-
-@pytest.fixture
 def raw(tmp_path):
     """An empty folder of the user's."""
     folder = tmp_path / "mine"

@@ -86,17 +86,6 @@ def pickles(tmp_path):
     return Pickles(tmp_path / "udacity")
 
 
-@pytest.fixture
-def repository(tmp_path, monkeypatch):
-    """A repository with the default params.yaml, and the current folder in it; nothing is logged."""
-    (tmp_path / "repo/.dvc").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "repo")
-    monkeypatch.setattr("mlflow.log_metrics", lambda _: None)
-    monkeypatch.setattr("mlflow.log_metric", lambda *_: None)
-    monkeypatch.setattr("mlflow.log_artifact", lambda _: None)
-    return tmp_path / "repo"
-
-
 def udacity_params(archives):
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     values["data"] |= {"source": "udacity", "path": str(archives)}

@@ -1,7 +1,7 @@
 """Defences of all kinds side by side, each attacked by who does not know of it and by who does."""
 
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 from robust_distillation.arrays import Array
 from robust_distillation.progress import Bar
 from robust_distillation.settings import format_epsilon
-from robust_distillation.threats.evasion.attack import Budget
-from robust_distillation.threats.evasion.ensemble import build, standard
+from robust_distillation.threats.evasion.attack import Attack, Budget
+from robust_distillation.threats.evasion.ensemble import all_the_way, build, standard
 from robust_distillation.threats.evasion.norms import Norm
 from robust_distillation.threats.evasion.victim import Victim
 
@@ -158,8 +158,7 @@ def _attack_alone(
     standard_images: int,
 ) -> dict[str, Array]:
     """Return what each attack makes of a classifier by name, `STANDARD` of the first images."""
-    patient = build(attacks, replace(budget, norm=ball.norm, early_stop=False)).attacks
-    found = {name: attack(alone, images, labels, epsilon=ball.epsilon) for name, attack in patient.items()}
+    found = all_the_way(attacks, replace(budget, norm=ball.norm), alone, images, labels, epsilon=ball.epsilon)
     if standard_images:
         few = slice(standard_images)
         ensemble = standard(norm=ball.norm, seed=budget.seed)
@@ -174,7 +173,7 @@ class _Known:
     images: Array
     labels: Array
     ball: Ball
-    attacks: Any
+    attacks: Mapping[str, Attack]
 
     def stand(self, one: Contender, clean: Array, made: dict[str, Array]) -> Stood:
         """Return what stands of a contender, of which this was made alone."""

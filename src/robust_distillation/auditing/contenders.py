@@ -11,7 +11,7 @@ from robust_distillation.auditing.comparison import Contender
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.defences.defence import Defence
 from robust_distillation.defences.distillation import soften
-from robust_distillation.defences.input_filters import InputFilter, Stack, filtered
+from robust_distillation.defences.input_filters import InputFilter, filtered
 from robust_distillation.defences.smoothing import Smoothed
 from robust_distillation.threats.evasion.victim import Victim
 
@@ -46,7 +46,7 @@ def defence(name: str, whole: Defence) -> Contender:
     )
 
 
-def behind_filter(name: str, chosen: InputFilter | Stack, undefended: Contender, model: keras.Model) -> Contender:
+def behind_filter(name: str, chosen: InputFilter, undefended: Contender, model: keras.Model) -> Contender:
     """Return a classifier, a contender itself, behind an input filter."""
     return Contender(
         name=name,

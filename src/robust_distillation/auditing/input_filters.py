@@ -1,17 +1,17 @@
 """Input filters under attack: by someone who does not know of them, and by someone who does."""
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from robust_distillation.arrays import Array
 from robust_distillation.auditing.robustness import attack_in_shards
-from robust_distillation.defences.input_filters import InputFilter, Stack, filtered
+from robust_distillation.defences.input_filters import InputFilter, filtered
 from robust_distillation.progress import Bar
 from robust_distillation.settings import format_epsilon
 from robust_distillation.threats.evasion.attack import Budget
-from robust_distillation.threats.evasion.ensemble import STANDS, Verdicts, build
+from robust_distillation.threats.evasion.ensemble import STANDS, Verdicts, all_the_way, build
 from robust_distillation.threats.evasion.victim import Model, Victim
 
 UNAWARE = "unaware"
@@ -36,7 +36,7 @@ class FilterAudit:
 
 def audit_filters(
     model: Model,
-    filters: Mapping[str, InputFilter | Stack],
+    filters: Mapping[str, InputFilter],
     images: Array,
     labels: Array,
     *,
@@ -69,11 +69,10 @@ def audit_filters(
     """
     budget, done = budget or Budget(), {} if done is None else done
     ensemble, alone = build(attacks, budget), Victim(model)
-    patient = build(attacks, replace(budget, early_stop=False)).attacks
-    unaware: dict[float, dict[str, Array]] = {epsilon: {} for epsilon in epsilons}
+    unaware: dict[float, dict[str, Array]] = {}
     for epsilon in Bar(epsilons, desc="attacking without the filters", unit="epsilon"):
-        for name, attack in patient.items():
-            unaware[epsilon][f"{UNAWARE}_{name}"] = attack(alone, images, labels, epsilon=epsilon)
+        made = all_the_way(attacks, budget, alone, images, labels, epsilon=epsilon)
+        unaware[epsilon] = {f"{UNAWARE}_{name}": found for name, found in made.items()}
     found = []
     for name, chosen in filters.items():
         victim = Victim(filtered(model, chosen))

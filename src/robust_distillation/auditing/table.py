@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+SMOOTHING = "smoothing"  # the row that has certificates
+
 
 def accuracies(rows: Mapping[str, Any]) -> Table:
     """Return what stands, a row for each model and for the whole defence, and the flags that are raised."""

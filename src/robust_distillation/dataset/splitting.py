@@ -5,7 +5,7 @@ An image without a track is on a track of its own.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -23,10 +23,10 @@ class ClassTracks:
 
     label: int
     pool: list[Track]
-    train: list[Track]
-    validate: list[Track]
-    test: list[Track]
-    trusted: list[Track]
+    train: list[Track] = field(default_factory=list)
+    validate: list[Track] = field(default_factory=list)
+    test: list[Track] = field(default_factory=list)
+    trusted: list[Track] = field(default_factory=list)
 
 
 def drop_duplicates(
@@ -108,7 +108,7 @@ def split_training(
     counts = {"train": train, "validate": validate, "test": test, "trusted": trusted}
     if _shared_tracks(training):
         return split_shared(training, classes, counts, rng)
-    dealt = [_shuffled_tracks(training, label, rng) for label in classes]
+    dealt = [ClassTracks(label, _shuffled_tracks(training, [label], rng)) for label in classes]
     n_validate, n_test = (share_out(count, [count] * len(classes)) for count in (validate, test))
     n_train = [1] * len(classes) if train == "all" else share_out(train, [train] * len(classes))
     tracked = any(record.track >= 0 for record in training)
@@ -169,12 +169,10 @@ def split_shared(
     Raises:
         InputError: a set was dealt too few images of a class.
     """
-    in_order = _tracks([record for record in training if record.label in classes])
-    shuffled = [in_order[index] for index in rng.permutation(len(in_order))]
     others = sum(count for count in counts.values() if count != "all")
     wanted = {name: len(training) - others if count == "all" else count for name, count in counts.items() if count}
     hands: dict[str, Track] = {name: [] for name in counts}
-    for track in sorted(shuffled, key=len, reverse=True):
+    for track in sorted(_shuffled_tracks(training, classes, rng), key=len, reverse=True):
         hands[min(wanted, key=lambda name: len(hands[name]) / max(1, wanted[name]))].extend(track)
     return {
         name: choose_evenly(name, hands[name], classes, count, rng) if count else [] for name, count in counts.items()
@@ -233,9 +231,9 @@ def _shared_tracks(training: Sequence[Record]) -> bool:
     return any(labels.setdefault(record.track, record.label) != record.label for record in tracked)
 
 
-def _shuffled_tracks(training: Sequence[Record], label: int, rng: np.random.Generator) -> ClassTracks:
-    in_order = _tracks([record for record in training if record.label == label])
-    return ClassTracks(label, [in_order[index] for index in rng.permutation(len(in_order))], [], [], [], [])
+def _shuffled_tracks(training: Sequence[Record], classes: Sequence[int], rng: np.random.Generator) -> list[Track]:
+    in_order = _tracks([record for record in training if record.label in classes])
+    return [in_order[index] for index in rng.permutation(len(in_order))]
 
 
 def _take(pool: list[Track], count: int) -> list[Track]:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from robust_distillation.registry import Registry
 
 if TYPE_CHECKING:
-    from robust_distillation.defences.input_filters import InputFilter
+    from robust_distillation.defences.input_filters import Named
 
 _FILTERS = "robust_distillation.defences.input_filters"
-INPUT_FILTERS: "Registry[type[InputFilter]]" = Registry(
+INPUT_FILTERS: "Registry[type[Named]]" = Registry(
     "input filter",
     {
         "median": f"{_FILTERS}:Median",

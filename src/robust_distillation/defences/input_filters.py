@@ -31,15 +31,19 @@ COSINES[0] /= np.sqrt(2)
 class InputFilter(Protocol):
     """A map of float32 images (N, H, W, C) in [0, 1] to images of the same shape and range."""
 
-    @classmethod
-    def build(cls, settings: InputFilters, autoencoder: keras.Model | None) -> "InputFilter":
-        """Make the filter that is asked for."""
-
     def __call__(self, images: Array, /) -> Array:
         """Return what the classifier sees."""
 
     def smooth(self, images: tf.Tensor, /) -> tf.Tensor:
         """Return about the same, differentiably."""
+
+
+class Named(InputFilter, Protocol):
+    """An input filter that goes by a name."""
+
+    @classmethod
+    def build(cls, settings: InputFilters, autoencoder: keras.Model | None) -> InputFilter:
+        """Make the filter that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +315,7 @@ class Stack:
         return images
 
 
-def build_filter(name: str, settings: InputFilters, autoencoder: keras.Model | None = None) -> InputFilter | Stack:
+def build_filter(name: str, settings: InputFilters, autoencoder: keras.Model | None = None) -> InputFilter:
     """Return the filter of a name, or the stack of several names with `+` between them, the first first.
 
     Raises:
@@ -321,12 +325,12 @@ def build_filter(name: str, settings: InputFilters, autoencoder: keras.Model | N
     return filters[0] if len(filters) == 1 else Stack(filters)
 
 
-def differentiable(chosen: InputFilter | Stack) -> Model:
+def differentiable(chosen: InputFilter) -> Model:
     """Return a filter as an attacker holds it who knows of it: its own images, the slope of its stand-in."""
     return bpda(lambda images: tf.numpy_function(chosen, [images], tf.float32), chosen.smooth)
 
 
-def filtered(model: Model, chosen: InputFilter | Stack) -> Model:
+def filtered(model: Model, chosen: InputFilter) -> Model:
     """Return a model behind a filter, from raw images to logits, as an attacker holds it who knows of the filter.
 
     Args:

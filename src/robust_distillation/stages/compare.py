@@ -6,6 +6,7 @@ import numpy as np
 from robust_distillation.auditing import contenders
 from robust_distillation.auditing.comparison import Ball, Contender, Stood, compare
 from robust_distillation.auditing.figures import comparison_figure
+from robust_distillation.auditing.table import SMOOTHING
 from robust_distillation.classifiers.storage import load_autoencoder, load_model
 from robust_distillation.classifiers.training import seed_everything
 from robust_distillation.dataset.pickles import ImageSet
@@ -80,7 +81,7 @@ def _entrants(params: Params) -> list[tuple[Contender, Trainings]]:
     taught, names = reformed_classifier(ours.autoencoder, teacher), list(members(params))
     plain = contenders.classifier("undefended", model)
     sigma = params.smoothed.smoothing.sigma
-    noisy = contenders.smoothed("smoothing", base, sigma=sigma, votes=asked.votes, draws=asked.draws, seed=asked.seed)
+    noisy = contenders.smoothed(SMOOTHING, base, sigma=sigma, votes=asked.votes, draws=asked.draws, seed=asked.seed)
     trained_at_runtime = contenders.classifier("runtime adversarial training", runtime)
     trained = contenders.classifier(
         f"adversarial training ({params.teacher.method})", taught, params.teacher.temperature

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
 
 HOLDING = ("one table, or train.csv with perhaps validate.csv and test.csv,", "and the images that they list")
 DELIMITERS = ",;\t"
-
-
-def check(data: "Data") -> None:
-    """Refuse a folder that is none."""
-    find_folder(data, HOLDING)
 
 
 def fetch(folder: Path, data: "Data") -> None:
@@ -83,4 +79,4 @@ def _whole(text: str, column: str, where: str) -> int:
     return int(text)
 
 
-SOURCE = Source(check=check, fetch=fetch, reader=tables, names=tables.read_names)
+SOURCE = Source(check=partial(find_folder, holding=HOLDING), fetch=fetch, reader=tables, names=tables.read_names)

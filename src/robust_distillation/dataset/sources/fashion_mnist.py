@@ -3,19 +3,18 @@
 import gzip
 import io
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from robust_distillation.arrays import Array
-from robust_distillation.dataset.download import download_all
 from robust_distillation.dataset.readers import pickled, tables
 from robust_distillation.dataset.sources.arrays import Arrays, save_arrays
-from robust_distillation.dataset.sources.source import Source, find_folder
+from robust_distillation.dataset.sources.source import Source, download_or_find, find_folder
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_bytes
-from robust_distillation.paths import DOWNLOADS
 
 if TYPE_CHECKING:
     from robust_distillation.dataset.readers.tables import Split
@@ -45,14 +44,9 @@ MAX_BYTES = 2**30  # of one file, unpacked
 AGAIN = "fetch the file again"
 
 
-def check(data: "Data") -> None:
-    """Refuse a folder that is none."""
-    find_folder(data, MD5)
-
-
 def fetch(folder: Path, data: "Data") -> None:
     """Take the files out of the folder that data.path names, packed or not, or download them."""
-    source = download_all(URL, MD5) if data.path == DOWNLOADS else find_folder(data, MD5)
+    source = download_or_find(data, URL, MD5)
     sets = {
         split: Arrays(*(read_idx(_find(source, f"{prefix}-{what}-ubyte")) for what in ("images-idx3", "labels-idx1")))
         for split, prefix in PREFIXES.items()
@@ -109,4 +103,6 @@ def mirrored() -> dict[int, int]:
     return {class_id: class_id for class_id in range(len(NAMES))}
 
 
-SOURCE = Source(check=check, fetch=fetch, reader=pickled, names=tables.read_names, mirrored=mirrored)
+SOURCE = Source(
+    check=partial(find_folder, holding=MD5), fetch=fetch, reader=pickled, names=tables.read_names, mirrored=mirrored
+)

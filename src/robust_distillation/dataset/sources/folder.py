@@ -1,6 +1,7 @@
 """A folder of class folders, with or without folders of the sets above them."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,6 @@ if TYPE_CHECKING:
     from robust_distillation.dataset.settings import Data
 
 HOLDING = ("a folder of images for each class",)
-
-
-def check(data: "Data") -> None:
-    """Refuse a folder that is none."""
-    find_folder(data, HOLDING)
 
 
 def fetch(folder: Path, data: "Data") -> None:
@@ -58,4 +54,4 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-SOURCE = Source(check=check, fetch=fetch, reader=tables, names=tables.read_names)
+SOURCE = Source(check=partial(find_folder, holding=HOLDING), fetch=fetch, reader=tables, names=tables.read_names)

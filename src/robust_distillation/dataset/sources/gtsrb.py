@@ -1,15 +1,14 @@
 """The official GTSRB archives, downloaded or from a user's folder."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robust_distillation.dataset.download import download_all
 from robust_distillation.dataset.readers import archives
 from robust_distillation.dataset.readers.archives import ARCHIVES, TEST_IMAGES, TEST_LABELS, TRAINING_IMAGES
 from robust_distillation.dataset.signs import name_signs
-from robust_distillation.dataset.sources.source import Source, find_folder, take
+from robust_distillation.dataset.sources.source import Source, download_or_find, find_folder, take
 from robust_distillation.dataset.synthetic.mirroring import mirrored_signs
-from robust_distillation.paths import DOWNLOADS
 
 if TYPE_CHECKING:
     from robust_distillation.dataset.settings import Data
@@ -22,19 +21,14 @@ OFFICIAL_MD5 = {
 }
 
 
-def check(data: "Data") -> None:
-    """Refuse a folder that is none."""
-    find_folder(data, ARCHIVES)
-
-
 def fetch(folder: Path, data: "Data") -> None:
     """Take the archives out of the folder that data.path names, or download them."""
-    source = download_all(OFFICIAL_URL, OFFICIAL_MD5) if data.path == DOWNLOADS else find_folder(data, ARCHIVES)
+    source = download_or_find(data, OFFICIAL_URL, OFFICIAL_MD5)
     take({name: source / name for name in ARCHIVES}, source, archives, folder)
 
 
 SOURCE = Source(
-    check=check,
+    check=partial(find_folder, holding=ARCHIVES),
     fetch=fetch,
     reader=archives,
     names=name_signs,

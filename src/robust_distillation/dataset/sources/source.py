@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robust_distillation.dataset.download import file_digest
+from robust_distillation.dataset.download import download_all, file_digest
 from robust_distillation.dataset.readers.reader import Reader
 from robust_distillation.errors import InputError
 from robust_distillation.files import read_bytes
+from robust_distillation.paths import DOWNLOADS
 from robust_distillation.progress import Bar
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Source:
         warning: for people, where it has one to give about every data set that is made of it.
     """
 
-    check: "Callable[[Data], None]"
+    check: "Callable[[Data], object]"
     fetch: "Callable[[Path, Data], None]"
     reader: Reader
     names: Callable[[Path], Mapping[int, str]]
@@ -54,6 +55,20 @@ def find_folder(data: "Data", holding: Iterable[str]) -> Path:
             f"params.yaml: data.path: {folder} is no folder; name the one that holds {', '.join(holding)}{where}"
         )
     return folder
+
+
+def download_or_find(data: "Data", url: str, md5: Mapping[str, str]) -> Path:
+    """Return the folder of files: the one that data.path names, or the one that they are downloaded to.
+
+    Args:
+        data: where the images come from.
+        url: the folder that the files lie in.
+        md5: checksum of each file, in hexadecimal, by name.
+
+    Raises:
+        InputError: there is no such folder, or as `download_all`.
+    """
+    return download_all(url, md5) if data.path == DOWNLOADS else find_folder(data, md5)
 
 
 def take(files: dict[str, Path], source: Path, reader: Reader, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Udacity-style pickles of traffic signs, from a user's folder."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,6 @@ from robust_distillation.errors import InputError
 
 if TYPE_CHECKING:
     from robust_distillation.dataset.settings import Data
-
-
-def check(data: "Data") -> None:
-    """Refuse a folder that is none."""
-    find_folder(data, PICKLES)
 
 
 def fetch(folder: Path, data: "Data") -> None:
@@ -42,7 +38,7 @@ def find_pickles(folder: Path) -> dict[str, Path]:
 
 
 SOURCE = Source(
-    check=check,
+    check=partial(find_folder, holding=PICKLES),
     fetch=fetch,
     reader=pickled,
     names=name_signs,

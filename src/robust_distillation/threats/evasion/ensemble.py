@@ -1,7 +1,7 @@
 """Several attacks judged together: each runs on the images that still stand, and an image must withstand them all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -141,6 +141,20 @@ def craft(
     budget = Budget(steps=iterations, step_size=alpha, seed=seed, early_stop=False)
     crafting = attack_by_name(attack, budget) if isinstance(attack, str) else attack.within(budget)
     return crafting(model, images, labels, epsilon=epsilon)
+
+
+def all_the_way(
+    names: Sequence[str], budget: Budget, victim: Victim, images: Array, labels: Array, *, epsilon: float
+) -> dict[str, Array]:
+    """Return by name what attacks make of images that do not stop where the victim is first fooled.
+
+    An image that has only just crossed the boundary is easily brought back by what an attacker does not know of.
+
+    Raises:
+        InputError: as `build`, and as for `Attack`.
+    """
+    patient = build(names, replace(budget, early_stop=False)).attacks
+    return {name: attack(victim, images, labels, epsilon=epsilon) for name, attack in patient.items()}
 
 
 def standard(*, norm: Norm = "linf", seed: int = 0) -> Ensemble:
