@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError, model_validator
 
-from robust_distillation.auditing.settings import Certify, Compare, Robustness
+from robust_distillation.auditing.settings import Certify, Compare, Privacy, Robustness
 from robust_distillation.classifiers import DISTILLING
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.dataset.settings import Data, Dataset, Draw, Validate
@@ -56,6 +56,7 @@ class Params:
     certify: Certify
     rivals: Rivals
     compare: Compare
+    privacy: Privacy
     register: Register
     promotion: Promotion
 

@@ -218,3 +218,24 @@ def group_bars(shares: dict[str, dict[str, float]], by: str, title: str) -> Figu
     axes.set(xlabel=by, ylabel="accuracy", ylim=(0, 1.02), title=title)
     axes.legend()
     return figure
+
+
+def membership_figure(curves: Mapping[str, Mapping[str, Array]], rates: Array) -> Figure:
+    """Draw which share of the members attacks find, by the share of others that they take for members.
+
+    Args:
+        curves: by model and attack, true positive rates (M,).
+        rates: false positive rates (M,), above 0.
+    """
+    figure = Figure(figsize=(1.2 + 2.9 * len(curves), 3.6), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
+    for axes, (model, by_attack) in zip(panels, curves.items(), strict=True):
+        axes.plot(rates, rates, color="grey", linestyle=":", label="chance")
+        for attack, caught in by_attack.items():
+            axes.plot(rates, np.maximum(caught, rates[0]), label=attack)
+        axes.set(xscale="log", yscale="log", xlim=(rates[0], 1), ylim=(rates[0], 1.1), title=model)
+        axes.set_xlabel("others taken for members")
+    panels[0].set_ylabel("members found")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from robust_distillation.classifiers.settings import Training
 from robust_distillation.defences import INPUT_FILTERS, STACKED
 from robust_distillation.defences.settings import InputFilters
 from robust_distillation.settings import (
@@ -84,6 +85,28 @@ class Certify:
     alpha: Annotated[float, Field(gt=0, lt=1)]
     radii: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1), distinct()]
     seed: Annotated[int, Field(ge=0)]
+
+
+@section
+class Privacy:
+    """How membership inference is tried; see `membership`.
+
+    Attributes:
+        models: that are attacked: `undefended`, `teacher` and `student` are trained by the methods of those,
+            `smoothed` by the method of that and attacked through its mean answer to noise.
+        images: of the filtered training set, drawn at random, as far as there are as many.
+        networks: of each model, each trained on a random half, a target in turn, and a shadow model of the others.
+        network: how each is trained, the method aside.
+        draws: of noise, for an answer of `smoothed`.
+        seed: of the images, the halves and the noise.
+    """
+
+    models: Annotated[list[Literal["undefended", "teacher", "student", "smoothed"]], Field(min_length=1), distinct()]
+    images: CountOrAll
+    networks: Annotated[int, Field(ge=3)]
+    network: Training
+    draws: Count
+    seed: Seed
 
 
 def _check_stack(name: str) -> str:

@@ -27,6 +27,7 @@ _ORDER = (
     "certify",
     "rivals",
     "compare",
+    "privacy",
     "register",
 )
 STAGES: "Registry[Callable[[Params], None]]" = Registry(

@@ -1,0 +1,1 @@
+"""For people who would rather look than read: what models make of one image."""
