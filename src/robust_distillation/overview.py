@@ -12,6 +12,7 @@ from robust_distillation.params import Params
 from robust_distillation.paths import METRICS, VERDICT
 
 PLACES = {
+    "all of it on one page": "reports/report.html",
     "figures, data checks": "reports/figures, reports/data_docs/index.html",
     "all metrics": "dvc metrics show",
     "runs and models": "mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db",

@@ -11,7 +11,7 @@ import yaml
 from robust_distillation.dataset.pickles import ImageSet, load_pickle
 from robust_distillation.defences.detectors import RECORD
 from robust_distillation.files import read_json
-from robust_distillation.paths import DETECTOR, FILTERED, METRICS, POISONED, SCORES, TRAIN, TRUTH
+from robust_distillation.paths import DETECTOR, FILTERED, METRICS, POISONED, REGISTERED, REPORT, SCORES, TRAIN, TRUTH
 from robust_distillation.stages import STAGES
 
 HEADLINES = {
@@ -39,7 +39,7 @@ def test_every_stage_runs_and_leaves_its_outputs(pipeline):
 def test_the_run_ends_with_its_results(pipeline):
     _, printed = pipeline
     assert all(
-        word in printed.rsplit("robust-distillation stage register", 1)[1] for word in ("Results", "defence", "8/255")
+        word in printed.rsplit("robust-distillation stage report", 1)[1] for word in ("Results", "defence", "8/255")
     )
 
 
@@ -124,3 +124,25 @@ def test_the_filter_keeps_rows_in_order_with_their_labels(clone):
     assert len(filtered) > 0
     np.testing.assert_array_equal(filtered.ids, poisoned.ids[kept])
     np.testing.assert_array_equal(filtered.labels, poisoned.labels[kept])
+
+
+def test_the_report_shows_the_run_without_a_network(clone, chromium):
+    tab, asked = chromium.new_page(), []
+    tab.on("console", lambda message: asked.append(message.text))
+    tab.on("request", lambda request: None if request.url.startswith("data:") else asked.append(request.url))
+    page = clone.folder / REPORT
+    tab.goto(page.as_uri())
+    student = read_json(clone.folder / METRICS / "student.json")
+    assert f"{100 * student['accuracy']:.1f} %" in tab.locator("#training").inner_text()
+    assert tab.locator(".thumb").count() == clone.params().dataset.test_samples
+    assert "traffic-sign-student, version 1" in tab.locator("h1").inner_text()
+    assert asked == [page.as_uri()]
+    tab.close()
+
+
+def test_the_report_is_an_artifact_of_the_summary_run(clone, runs):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{clone.folder}/mlruns/mlflow.db")
+    summary = read_json(clone.folder / REGISTERED)["run_id"]
+    assert REPORT.name in {file.path for file in client.list_artifacts(summary)}

@@ -93,7 +93,7 @@ def test_nothing_is_pickled(folder):
     # Python keeps bytecode beside the model's code once that is imported. The mark of a typed package is an empty file.
     assert all(path.stat().st_size == 0 for path in files if path.name == "py.typed")
     logged = {path.suffix for path in files if path.parent.name != "__pycache__" and path.name != "py.typed"}
-    assert logged <= {"", ".py", ".keras", ".json", ".yaml", ".txt", ".md"}
+    assert logged <= {"", ".py", ".keras", ".json", ".yaml", ".txt", ".md", ".css", ".j2", ".js"}
 
 
 def test_each_image_is_answered_by_the_rooms(model):

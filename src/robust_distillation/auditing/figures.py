@@ -239,3 +239,21 @@ def membership_figure(curves: Mapping[str, Mapping[str, Array]], rates: Array) -
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
+
+
+def confusion_figure(labels: Array, answers: Array, names: Sequence[str]) -> Figure:
+    """Draw which class is answered, as a share of each true class."""
+    count = len(names)
+    shares = np.zeros((count, count))
+    np.add.at(shares, (labels, answers), 1)
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
+    side = 3.2 + 0.16 * count
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(drawn, ax=axes, label="share of the true class")
+    short = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
+    axes.set_xticks(range(count), labels=short, rotation=90, fontsize=7)
+    axes.set_yticks(range(count), labels=short, fontsize=7)
+    axes.set(xlabel="answered", ylabel="true class", title="What the student answers")
+    return figure

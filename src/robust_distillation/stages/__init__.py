@@ -29,6 +29,7 @@ _ORDER = (
     "compare",
     "privacy",
     "register",
+    "report",
 )
 STAGES: "Registry[Callable[[Params], None]]" = Registry(
     "stage", {name: f"robust_distillation.stages.{name}:main" for name in _ORDER}

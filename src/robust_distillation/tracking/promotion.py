@@ -76,6 +76,29 @@ def minima(promotion: Promotion) -> dict[str, float]:
     }
 
 
+def refusals(metrics: dict[str, float], promotion: Promotion) -> list[str]:
+    """Return why the gate does not let a version of these metrics pass; nothing if it does."""
+    found = [
+        f"{name} is missing" if name not in metrics else f"{name} {metrics[name]:.4g} is below {least:g}"
+        for name, least in minima(promotion).items()
+        if name not in metrics or metrics[name] < least
+    ]
+    flags = {name.removeprefix(FLAGS): value for name, value in metrics.items() if name.startswith(FLAGS)}
+    found += [
+        f"{FLAGS}{name} is raised, so robust accuracy cannot be trusted ({meaning(name)})"
+        for name, value in flags.items()
+        if value
+    ]
+    if not flags:
+        found.append(f"{FLAGS}* are missing")
+    return found
+
+
+def meaning(flag: str) -> str:
+    """Return what a reliability flag looks at."""
+    return MEANINGS.get(flag.removeprefix("defence."), "a check of other code")
+
+
 def promote(params: Params, version: int | None = None, *, force: bool = False, reason: str = "") -> Move | None:
     """Move a version to staging: alias, version tag and stage.
 
@@ -184,10 +207,10 @@ def _move(
     from mlflow.entities import Metric, Param, RunTag
 
     metrics = _gate_metrics(client, chosen, promotion)
-    refusals = _refusals(metrics, promotion)
-    if refusals and not force:
+    reasons = refusals(metrics, promotion)
+    if reasons and not force:
         raise InputError(
-            f"{chosen.name} version {chosen.version}: refused: {', '.join(refusals)} (promotion in params.yaml); "
+            f"{chosen.name} version {chosen.version}: refused: {', '.join(reasons)} (promotion in params.yaml); "
             f"{'train' if action == 'promote' else 'promote'} a better one, or override with --force --reason TEXT"
         )
     tags = {
@@ -197,7 +220,7 @@ def _move(
         "to_version": str(chosen.version),
         "who": _who(),
         "commit": client.get_run(chosen.run_id).data.tags.get("git_commit", "") if chosen.run_id else "",
-        "forced": str(bool(refusals)),
+        "forced": str(bool(reasons)),
         "reason": reason,
     }
     experiment = store.experiment(client, _experiment(chosen.name))
@@ -245,27 +268,6 @@ def _still_promoted(trail: list[Move]) -> list[str]:
 def _check_reason(force: bool, reason: str) -> None:
     if force and not reason.strip():
         raise InputError("--force: needs --reason TEXT, which the trail keeps")
-
-
-def _refusals(metrics: dict[str, float], promotion: Promotion) -> list[str]:
-    refusals = [
-        f"{name} is missing" if name not in metrics else f"{name} {metrics[name]:.4g} is below {least:g}"
-        for name, least in minima(promotion).items()
-        if name not in metrics or metrics[name] < least
-    ]
-    flags = {name.removeprefix(FLAGS): value for name, value in metrics.items() if name.startswith(FLAGS)}
-    refusals += [
-        f"{FLAGS}{name} is raised, so robust accuracy cannot be trusted ({_meaning(name)})"
-        for name, value in flags.items()
-        if value
-    ]
-    if not flags:
-        refusals.append(f"{FLAGS}* are missing")
-    return refusals
-
-
-def _meaning(flag: str) -> str:
-    return MEANINGS.get(flag.removeprefix("defence."), "a check of other code")
 
 
 def _version(client: "MlflowClient", name: str, version: int | None) -> "ModelVersion":

@@ -63,6 +63,19 @@ def register(params: Params) -> Registered:
     return Registered(name=name, version=number, run_id=run.info.run_id, pipeline=pipeline)
 
 
+def log_report(path: Path, registered: Registered) -> None:
+    """Log a file to the active run, and to the summary run of a version, where this store has that."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    mlflow.log_artifact(str(path))
+    try:
+        mlflow.MlflowClient().log_artifact(registered.run_id, str(path))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+
+
 def version_here(params: Params) -> tuple[int, bool]:
     """Return the version of what the pipeline left in this folder; a store that has none gets one.
 

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import platform
 import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from numbers import Real
 from operator import itemgetter
 from pathlib import Path
@@ -121,6 +123,18 @@ def commit_tags() -> dict[str, str]:
     if "DVC_EXP_NAME" in os.environ:
         tags["dvc_experiment"] = os.environ["DVC_EXP_NAME"]
     return tags
+
+
+def lineage() -> dict[str, str]:
+    """Return in words what made the files here: commit, experiment, Python and the packages that matter, the store."""
+    tags = commit_tags()
+    dirty = " and changes that are not committed" if tags.get("git_dirty") == "true" else ""
+    found = {"commit": tags["git_commit"] + dirty} if "git_commit" in tags else {}
+    if "dvc_experiment" in tags:
+        found["DVC experiment"] = tags["dvc_experiment"]
+    packages = ("robust-distillation", "tensorflow", "keras", "alibi-detect", "mlflow", "dvc")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return found | {"made with": f"Python {platform.python_version()}, {versions}"}
 
 
 def digest(path: Path) -> str:
