@@ -76,7 +76,8 @@ def test_dvc_shows_and_compares_experiments(pulled, experiment, tmp_path):
     assert shown["data"]["params"]["params.yaml"]["data"]["robustness"]["images"] == 7
     metrics = shown["data"]["metrics"]
     stages = list(STAGES)
-    assert metrics.keys() == {f"{METRICS}/{stage}.json" for stage in stages[stages.index("surrogate") : stages.index("register")]}
+    measuring = stages[stages.index("surrogate") : stages.index("register")]
+    assert metrics.keys() == {f"{METRICS}/{stage}.json" for stage in measuring}
     assert {"accuracy", "coverage"} <= metrics[f"{METRICS}/student.json"]["data"].keys()
 
     compared = json.loads(pulled.run("dvc", "metrics", "diff", "--all", "--json", "HEAD", "late"))
