@@ -12,7 +12,7 @@ import click
 from robust_distillation.dataset.cli import dataset
 from robust_distillation.dataset.sources import SOURCES
 from robust_distillation.errors import InputError
-from robust_distillation.showing.cli import explain
+from robust_distillation.showing.cli import demo, explain
 from robust_distillation.stages import STAGES
 from robust_distillation.tracking.cli import history, promote, register_pretrained, rollback
 
@@ -156,7 +156,7 @@ def changes(folder: str, name: str) -> list[str]:
     return [f"{key}={value}" for key, value in flatten(yaml.safe_load(path.read_text())).items()]
 
 
-for command in (dataset, explain, promote, rollback, history, register_pretrained):
+for command in (dataset, explain, demo, promote, rollback, history, register_pretrained):
     main.add_command(command)
 
 

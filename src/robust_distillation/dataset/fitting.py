@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -25,27 +26,28 @@ class Fitted:
     notes: list[str]
 
 
-def fit_image(path: Path, shape: tuple[int, int, int]) -> Fitted:
+def fit_image(file: Path | IO[bytes], shape: tuple[int, int, int]) -> Fitted:
     """Read an image, turn it as its camera says, cut its middle out, and scale that.
 
     Args:
-        path: a file in a format that Pillow reads.
+        file: in a format that Pillow reads.
         shape: (H, W, C) of the model, C 1 or 3.
 
     Raises:
         InputError: the file is missing or no image, or C is neither 1 nor 3.
     """
+    name = file if isinstance(file, Path) else file.name
     try:
-        with Image.open(path) as opened:
+        with Image.open(file) as opened:
             opened.load()
             return _fit(opened, shape)
     except FileNotFoundError:
-        raise InputError(f"{path}: not found; name an image file") from None
+        raise InputError(f"{name}: not found; name an image file") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: a folder; name an image file") from None
+        raise InputError(f"{name}: a folder; name an image file") from None
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: not a readable image ({reason}); name another") from None
+        raise InputError(f"{name}: not a readable image ({reason}); name another") from None
 
 
 def _fit(opened: Image.Image, shape: tuple[int, int, int]) -> Fitted:

@@ -1,14 +1,21 @@
 """The commands that show what an attack does to one image."""
 
+import os
+import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from robust_distillation.errors import InputError
+
 if TYPE_CHECKING:
     import keras
 
 MODEL = "gtsrb-student"
+LOOPBACK = "127.0.0.1"
+LARGEST_UPLOAD = 20  # megabytes
 EPSILONS = ("2/255", "4/255", "8/255")
 
 
@@ -68,3 +75,35 @@ def explain(image: Path, name: str, label: int | None, epsilons: list[float], ou
     for note in fitted.notes:
         console.print(f"{image}: {note}")
     console.print(found.table(), str(output))
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
+def demo(port: int) -> None:
+    """Open a page on this machine to attack images of signs, with and without a defence. Ctrl-C ends it."""
+    if _taken(port):
+        raise InputError(f"port {port} is taken; choose another with --port")
+    page = Path(__file__).with_name("page.py")
+    settings = {
+        "server.address": LOOPBACK,
+        "server.port": port,
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "server.maxUploadSize": LARGEST_UPLOAD,
+        "browser.gatherUsageStats": "false",
+        "browser.serverAddress": LOOPBACK,
+        "client.toolbarMode": "minimal",
+    }
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    # In this process's place, so that whoever ends it ends the page.
+    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(page), *flags])  # noqa: S606
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((LOOPBACK, port))
+        except OSError:
+            return True
+    return False
