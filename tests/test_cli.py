@@ -1,10 +1,12 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from robust_distillation.stages import STAGES
 
+ROOT = Path(__file__).parents[1]
 HEAVY = {"tensorflow", "keras", "mlflow", "pandas", "great_expectations", "matplotlib", "alibi_detect", "sklearn"}
 
 
@@ -51,6 +53,14 @@ def test_questions_are_answered_anywhere(tmp_path, arguments):
     done = cli(tmp_path, *arguments)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "presets").glob("*.yaml")))
+def test_a_preset_is_flags_that_a_shell_does_not_part(name):
+    words = cli(ROOT, "preset", name).stdout.split()
+    assert words[::2] == ["-S"] * (len(words) // 2)
+    assert all("=" in word for word in words[1::2])
+    assert len(words) % 2 == 0
 
 
 def test_a_study_queues_every_combination(tmp_path):

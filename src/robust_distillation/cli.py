@@ -153,7 +153,12 @@ def changes(folder: str, name: str) -> list[str]:
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
         raise InputError(f"{path}: not found; run from the repository root and choose one of: {known}")
-    return [f"{key}={value}" for key, value in flatten(yaml.safe_load(path.read_text())).items()]
+    return [f"{key}={_unspaced(value)}" for key, value in flatten(yaml.safe_load(path.read_text())).items()]
+
+
+def _unspaced(value: object) -> str:
+    """Write a value without a space, at which a shell would part it."""
+    return f"[{','.join(map(_unspaced, value))}]" if isinstance(value, list) else str(value)
 
 
 for command in (dataset, explain, demo, promote, rollback, history, register_pretrained):
