@@ -32,15 +32,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from robust_distillation.auditing.audit import audit as audit
     from robust_distillation.auditing.distances import nearest_distances as nearest_distances
+    from robust_distillation.auditing.explanation import explain as explain
     from robust_distillation.auditing.reliability import reliability_flags as reliability_flags
     from robust_distillation.auditing.report import Report as Report
     from robust_distillation.auditing.settings import NearestSearch as NearestSearch
     from robust_distillation.auditing.settings import Reliability as Reliability
+    from robust_distillation.classifiers.settings import Training as Training
+    from robust_distillation.classifiers.training import one_hot as one_hot
+    from robust_distillation.classifiers.training import train_classifier as train_classifier
     from robust_distillation.dataset.generator import DatasetGenerator as DatasetGenerator
     from robust_distillation.dataset.pickles import ImageSet as ImageSet
+    from robust_distillation.dataset.synthetic.further import draw_further as draw_further
     from robust_distillation.defences.abstention import Abstention as Abstention
+    from robust_distillation.defences.autoencoder import Hyperparameters as Hyperparameters
+    from robust_distillation.defences.autoencoder import build_autoencoder as build_autoencoder
     from robust_distillation.defences.defence import Defence as Defence
     from robust_distillation.defences.detectors.mse import ReconstructionError as ReconstructionError
+    from robust_distillation.defences.detectors.mse import infer_threshold as infer_threshold
+    from robust_distillation.defences.distillation import distil as distil
+    from robust_distillation.defences.settings import Student as Student
     from robust_distillation.defences.smoothing import Smoothed as Smoothed
     from robust_distillation.errors import InputError as InputError
     from robust_distillation.errors import UnreliableWarning as UnreliableWarning
@@ -119,6 +129,16 @@ _MODULES = {
     "UnreliableWarning": "errors",
     "Victim": "threats.evasion.victim",
     "bpda": "threats.evasion.victim",
+    "explain": "auditing.explanation",
+    "Training": "classifiers.settings",
+    "one_hot": "classifiers.training",
+    "train_classifier": "classifiers.training",
+    "draw_further": "dataset.synthetic.further",
+    "Hyperparameters": "defences.autoencoder",
+    "build_autoencoder": "defences.autoencoder",
+    "infer_threshold": "defences.detectors.mse",
+    "distil": "defences.distillation",
+    "Student": "defences.settings",
 }
 __all__ = list(_MODULES)
 

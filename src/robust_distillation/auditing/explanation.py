@@ -166,6 +166,11 @@ def explain(
 
     Raises:
         InputError: the image is not of the model's shape, or the label is no class of it.
+
+    Example:
+        >>> found = rd.explain(model, images[4], epsilons=[0.1])
+        >>> found.answers.tolist()
+        [0, 1]
     """
     if tuple(model.input_shape[1:]) != image.shape:
         raise InputError(f"the model takes images of shape {model.input_shape[1:]}. Received: {image.shape}")

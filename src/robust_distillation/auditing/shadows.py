@@ -117,8 +117,6 @@ def _student(teacher: keras.Model, pool: Pool, rows: Array, settings: Training, 
         pool.labels[rows],
         Student(**vars(taught)),
         temperature=methods.teacher.temperature,
-        passes=1,
-        seed=0,
         validation=pool.validation,
         becomes=pool.classes.mirror,
     )

@@ -103,6 +103,11 @@ class Training:
         precision: of convolutions and matrix products while it trains; the weights are float32 anyway. `bfloat16` is
             worth half of the time where the CPU has instructions for it, and changes nothing where it has not.
         seed: of everything that is drawn.
+
+    Example:
+        >>> plain = rd.Training(architecture="cnn", epochs=2, batch_size=5, learning_rate=0.01, seed=0)
+        >>> plain.method
+        'standard'
     """
 
     method: Annotated[str, one_of(METHODS)] = "standard"

@@ -82,6 +82,13 @@ def train_classifier(
 
     Raises:
         InputError: the architecture gives no logits of these classes.
+
+    Example:
+        >>> plain = rd.Training(architecture="cnn", epochs=2, batch_size=5, learning_rate=0.01, seed=0)
+        >>> targets = rd.one_hot(labels, 2)
+        >>> network, history = rd.train_classifier(images, targets, plain, validation=(images, targets))
+        >>> network.output_shape, len(history["loss"])
+        ((None, 2), 2)
     """
     seed_everything(settings.seed)
     model = build(settings.architecture, images.shape[1:], targets.shape[1])
@@ -340,7 +347,12 @@ def whole_batches(arrays: Sequence[Array]) -> tf.data.Dataset:
 
 
 def one_hot(labels: Array, n_classes: int) -> Array:
-    """Turn labels (N,) into float32 (N, n_classes)."""
+    """Turn labels (N,) into float32 (N, n_classes).
+
+    Example:
+        >>> rd.one_hot(labels[4:6], 2).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
     return np.eye(n_classes, dtype=np.float32)[labels]
 
 

@@ -41,6 +41,10 @@ class Hyperparameters:
         latent: channels of the bottleneck.
         optimizer: `adam` or `sgd` (with Nesterov momentum 0.9).
         learning_rate: of the optimizer.
+
+    Example:
+        >>> rd.Hyperparameters(width=4, depth=1, latent=2, optimizer="adam", learning_rate=0.01).width
+        4
     """
 
     width: Count
@@ -59,6 +63,11 @@ def build_autoencoder(shape: tuple[int, ...], chosen: Hyperparameters) -> keras.
 
     Returns:
         A model from float32 images in [0, 1] to reconstructions of the same shape and range.
+
+    Example:
+        >>> chosen = rd.Hyperparameters(width=4, depth=1, latent=2, optimizer="adam", learning_rate=0.01)
+        >>> rd.build_autoencoder((8, 8, 1), chosen).output_shape
+        (None, 8, 8, 1)
     """
     height, width, channels = shape
     bottom, right = -height % 2**chosen.depth, -width % 2**chosen.depth

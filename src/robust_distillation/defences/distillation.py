@@ -101,8 +101,8 @@ def distil(
     settings: Student,
     *,
     temperature: float,
-    passes: int,
-    seed: int,
+    passes: int = 30,
+    seed: int = 0,
     validation: tuple[Array, Array],
     own: int | None = None,
     becomes: Sequence[int] = (),
@@ -126,6 +126,12 @@ def distil(
     Returns:
         The trained network, which returns logits (N, K), or (N, K + 1) with an outlier class, and what
         `train_classifier` says of each epoch.
+
+    Example:
+        >>> settings = rd.Student(architecture="cnn", epochs=2, batch_size=5, learning_rate=0.01, seed=0)
+        >>> student, history = rd.distil(model, images, labels, settings, temperature=20, validation=(images, labels))
+        >>> student.output_shape
+        (None, 2)
     """
     asked = teacher
     if settings.labels == "outlier":

@@ -163,6 +163,10 @@ class Student(Training):
     Attributes:
         labels: the teacher's `soft` labels at its temperature; or the true classes with an `outlier` class beside them,
             as probable as the teacher's dropout passes disagree, at temperature 1.
+
+    Example:
+        >>> rd.Student(architecture="cnn", epochs=2, batch_size=5, learning_rate=0.01, seed=0).labels
+        'soft'
     """
 
     labels: Literal["soft", "outlier"] = "soft"

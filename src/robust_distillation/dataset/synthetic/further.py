@@ -32,6 +32,12 @@ def draw_further(
         crop_to_roi: whether to cut the sign's box out first.
         seed: not negative.
         jobs: worker processes; -1 is one for each core.
+
+    Example:
+        >>> size = {"image_size": 32, "colour": "rgb", "crop_to_roi": True}
+        >>> signs = rd.draw_further([13, 14], tracks_per_class=1, frames_per_track=2, **size, seed=0, jobs=1)
+        >>> signs.features.shape, signs.labels.tolist()
+        ((4, 32, 32, 3), [0, 0, 1, 1])
     """
     tracks = [(seed, FURTHER, class_id, track) for class_id in classes for track in range(tracks_per_class)]
     approaches = np.linspace(0, 1, frames_per_track).tolist()

@@ -89,6 +89,11 @@ def infer_threshold(autoencoder: keras.Model, clean: Array, *, start: float, kee
 
     Returns:
         The updated threshold.
+
+    Example:
+        >>> halving = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(0.5)])
+        >>> round(rd.infer_threshold(halving, images, start=0.1, keep_clean=0.5), 3)
+        0.063
     """
     from alibi_detect.od import OutlierAE
 
