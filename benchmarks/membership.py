@@ -88,7 +88,7 @@ def attack(name: str, data: Data, study: Study, networks: int, build: Path) -> "
 
     rows = np.sort(np.random.default_rng(SEED).permutation(len(data.train))[:POOL])
     chosen = data.train.take(rows)
-    members = draw_members(networks, len(chosen), SEED)
+    members = draw_members(networks, len(chosen), np.random.default_rng(SEED))
     asked = Privacy(models=[name], images=POOL, networks=networks, network=study.network, draws=16, seed=SEED)  # type: ignore[list-item]
     pool = Pool(
         images=chosen.images,

@@ -10,18 +10,22 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
+LONG = ("tests/pipeline/", "tests/test_notebook.py")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Keep the tests of a file in one process, and those that share a run of the pipeline."""
+    """Keep the tests of a file in one process, and those that share a run of the pipeline.
+
+    What has many tests starts first, so that the notebook, few but slow, goes with the pipeline's.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.partition("::")[0]
-            return "pipeline" if file.startswith("tests/pipeline/") else file
+            return "long" if file.startswith(LONG) else file
 
     return ByFile(config, log)
 

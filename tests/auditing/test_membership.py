@@ -13,7 +13,7 @@ WITH_SHADOWS = sorted(set(ATTACKS) - {"loss"})
 def game(*, networks=16, images=2000, leak=0.0, hardness=2.0, classes=4, seed=0) -> Game:
     """Logits that are surer by `leak` of what a network was trained on, with images of their own hardness."""
     rng = np.random.default_rng(seed)
-    members = draw_members(networks, images, seed)
+    members = draw_members(networks, images, np.random.default_rng(seed + 1000))
     labels = rng.integers(0, classes, images)
     confidence = hardness * rng.standard_normal(images) + rng.standard_normal((networks, images)) + leak * members
     logits = 0.1 * rng.standard_normal((networks, images, classes))
@@ -117,11 +117,11 @@ def test_gap_and_classes():
 
 
 def test_coins_are_independent_and_fair():
-    members = draw_members(200, 1000, 3)
+    members = draw_members(200, 1000, np.random.default_rng(3))
     assert members.mean() == pytest.approx(0.5, abs=0.01)
     assert members.sum(axis=0).std() == pytest.approx(np.sqrt(200) / 2, rel=0.1)
 
 
 def test_too_few_images_are_refused():
     with pytest.raises(InputError, match="take more images"):
-        draw_members(4, 12, 0)
+        draw_members(4, 12, np.random.default_rng(0))

@@ -36,7 +36,7 @@ ASKED = Privacy(
     draws=4,
     seed=6,
 )
-MEMBERS = draw_members(ASKED.networks, IMAGES, ASKED.seed)
+MEMBERS = draw_members(ASKED.networks, IMAGES, np.random.default_rng(ASKED.seed))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_what_networks_know_by_heart_is_found(played, name):
 
 
 def test_what_no_network_saw_is_not_found(played):
-    game = replace(played[0]["undefended"], members=draw_members(ASKED.networks, IMAGES, 99))
+    game = replace(played[0]["undefended"], members=draw_members(ASKED.networks, IMAGES, np.random.default_rng(99)))
     found = attack_members(game, np.arange(IMAGES))
     assert all(found.auroc(attack) == pytest.approx(0.5, abs=0.15) for attack in found.scores)
 

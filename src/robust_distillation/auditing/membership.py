@@ -54,7 +54,7 @@ class Game:
         return others
 
 
-def draw_members(networks: int, images: int, seed: int) -> Array:
+def draw_members(networks: int, images: int, rng: np.random.Generator) -> Array:
     """Toss a coin for each network and image, booleans (S, N).
 
     The coins are independent, so that nothing about one network's images follows from those of the others.
@@ -62,7 +62,7 @@ def draw_members(networks: int, images: int, seed: int) -> Array:
     Raises:
         InputError: too few images are on one side.
     """
-    members: Array = np.random.default_rng(seed).random((networks, images)) < 0.5
+    members: Array = rng.random((networks, images)) < 0.5
     fewest = min(members.sum(axis=1).min(), (~members).sum(axis=1).min())
     if fewest < FEWEST:
         raise InputError(

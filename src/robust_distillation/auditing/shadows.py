@@ -127,7 +127,7 @@ def answers(model: keras.Model, images: Array, name: str, sigma: float, draws: i
     """Return a model's logits (N, K), or of `smoothed` the logarithms of its mean probabilities over draws of noise."""
     if name != "smoothed":
         return predict_logits(model, images)
-    rng, shape = np.random.default_rng(seed), images.shape
+    rng, shape = np.random.default_rng([seed, 1]), images.shape  # not the stream that drew members
     noisy = (images + sigma * rng.standard_normal(shape, np.float32) for _ in range(draws))
     mean = np.mean([soften(predict_logits(model, one), 1.0) for one in noisy], axis=0)
     logits: Array = np.log(mean + np.finfo(np.float32).tiny)

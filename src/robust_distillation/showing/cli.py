@@ -71,10 +71,10 @@ def explain(image: Path, name: str, label: int | None, epsilons: list[float], ou
     found = explain(model, pixels, label=label, names=names, epsilons=epsilons)
     with replacing(output) as temporary:
         found.figure().savefig(temporary, dpi=120, format="png", metadata={"Software": None})
-    console = Console()
     for note in fitted.notes:
-        console.print(f"{image}: {note}")
-    console.print(found.table(), str(output))
+        click.echo(f"{image}: {note}")
+    Console().print(found.table())
+    click.echo(output)
 
 
 @click.command()

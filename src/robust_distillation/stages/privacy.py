@@ -25,9 +25,10 @@ POINTS = 60  # of a drawn curve
 def main(params: Params) -> None:
     """Attack networks that were trained on halves of a pool, and by their losses alone the models here."""
     asked, filtered, validate = params.privacy, ImageSet.load(FILTERED), ImageSet.load(VALIDATE)
-    shuffled = np.random.default_rng(asked.seed).permutation(len(filtered))
-    chosen = filtered.take(np.sort(shuffled[: None if asked.images == "all" else asked.images]))
-    members = draw_members(asked.networks, len(chosen), asked.seed)
+    rng = np.random.default_rng(asked.seed)
+    most = None if asked.images == "all" else asked.images
+    chosen = filtered.take(np.sort(rng.permutation(len(filtered))[:most]))
+    members = draw_members(asked.networks, len(chosen), rng)
     folder = BUILD / "privacy" / input_digest("privacy", params)
     pool = Pool(
         images=chosen.images,
