@@ -20,7 +20,7 @@ import click
 import numpy as np
 from pipeline import git
 from recipes import BASE, PLAIN, SOFTENED, Row, for_steps, student
-from student import Data, Judging, archives_option, around, fit, keep_rows, measure, on_labels, pgd_figures, rows_of
+from student import Data, Judging, archives_option, around, fit, keep, measure, on_labels, pgd_figures, rows_of
 
 from robust_distillation.classifiers.settings import Adversary, Augmentation, Smoothing, Training
 from robust_distillation.dataset.generator import DatasetGenerator
@@ -118,7 +118,7 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
             network, minutes = fit(name, ROWS[name], data.train, data)
             defence = around(network, ROWS[name], data.train, data)
             rows.append(measure(name, defence, minutes, test, JUDGING, BUILD) | {"commit": git("rev-parse", "HEAD")})
-            keep_rows(METRICS, rows, COMMAND.format("{measure,certify}"))
+            keep(METRICS, rows=rows, command=COMMAND.format("{measure,certify}"))
 
 
 @main.command()
@@ -150,7 +150,7 @@ def certify(names: tuple[str, ...], archives: Path) -> None:
             ).to_dict(RADII)
             rows.append({"name": name, "certified": certified, "draws": DRAWS, "parameters": model.count_params()})
             rows[-1] |= {"train_minutes": noted["minutes"], "commit": git("rev-parse", "HEAD")}
-            keep_rows(METRICS, rows, COMMAND.format("{measure,certify}"))
+            keep(METRICS, rows=rows, command=COMMAND.format("{measure,certify}"))
 
 
 if __name__ == "__main__":

@@ -24,13 +24,12 @@ from peers import BACKDOORS, peers
 from pipeline import git
 from poisonings import ATTACKER, CASES, COMMON, HARMLESS, JPEG, QUALITIES
 from recipes import BASE, student
-from student import Data, archives_option, load, pgd_figures, rows_of
+from student import Data, archives_option, keep, load, pgd_figures, rows_of
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.settings import Augmentation, Training
 from robust_distillation.dataset.pickles import ImageSet, load_pickle, save_pickle
 from robust_distillation.defences.settings import LABEL, Autoencoder, Filter
-from robust_distillation.files import read_json, write_json
 from robust_distillation.threats.settings import Poison
 
 if TYPE_CHECKING:
@@ -84,8 +83,7 @@ ATTACKED = 500  # test images, the first, by PGD with 20 steps at 4/255
 def add(table: str, rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
     """Write rows behind those of a table that are there."""
     rows += [row | {"commit": git("rev-parse", "HEAD")} for row in found]
-    written = read_json(RESULTS) if RESULTS.exists() else {}
-    write_json(RESULTS, written | {table: rows, "command": COMMAND})
+    keep(RESULTS, **{table: rows}, command=COMMAND)
 
 
 def model(path: Path, make: Callable[[], "keras.Model"]) -> "keras.Model":

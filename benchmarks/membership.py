@@ -11,6 +11,7 @@ as they come, and a network that is there is not trained again.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +22,12 @@ import numpy as np
 import student as signs
 from pipeline import git
 from recipes import MILD
-from student import METRICS, Data, archives_option, rows_of
+from student import METRICS, Data, archives_option, keep, rows_of
 
 from robust_distillation.arrays import Array
 from robust_distillation.auditing.settings import Privacy
 from robust_distillation.classifiers.settings import Adversary, Augmentation, Smoothing, Training
 from robust_distillation.defences.settings import Student, Teacher
-from robust_distillation.files import read_json, write_json
 
 if TYPE_CHECKING:
     from robust_distillation.auditing.membership import Membership
@@ -42,18 +42,16 @@ class Study:
     """A data set, and how networks are trained on it.
 
     Attributes:
+        load: returns the sets of the studies of the same data.
         epsilon: of the adversary.
         augmentation: of all.
         sigma: of the noise.
     """
 
+    load: Callable[[Path], Data]
     epsilon: float
     augmentation: Augmentation
     sigma: float
-
-    def load(self, name: str, archives: Path) -> Data:
-        """Return the sets of the studies of the same data."""
-        return fashion_mnist.load(archives) if name == "fashion_mnist" else signs.load(archives)
 
     @property
     def network(self) -> Training:
@@ -71,8 +69,8 @@ class Study:
 
 
 STUDIES = {
-    "fashion_mnist": Study(epsilon=0.1, augmentation=Augmentation(), sigma=0.25),
-    "gtsrb": Study(epsilon=8 / 255, augmentation=MILD, sigma=0.1),
+    "fashion_mnist": Study(load=fashion_mnist.load, epsilon=0.1, augmentation=Augmentation(), sigma=0.25),
+    "gtsrb": Study(load=signs.load, epsilon=8 / 255, augmentation=MILD, sigma=0.1),
 }
 
 
@@ -129,7 +127,7 @@ def main() -> None:
 def measure(dataset: str, names: tuple[str, ...], archives: Path, networks: int) -> None:
     """Attack networks of each model, all by default."""
     study, path = STUDIES[dataset], results(dataset)
-    data, rows = study.load(dataset, archives), rows_of(path, "membership")
+    data, rows = study.load(archives), rows_of(path, "membership")
     for name in names or MODELS:
         if name not in {row["name"] for row in rows}:
             start = time.monotonic()
@@ -138,7 +136,7 @@ def measure(dataset: str, names: tuple[str, ...], archives: Path, networks: int)
             drawn = {one: np.round(values, 5).tolist() for one, values in curves.items()}
             rows.append({"name": name, **found.to_dict(), "curves": drawn, "minutes": minutes})
             rows[-1] |= {"command": COMMAND.format(dataset, networks), "commit": git("rev-parse", "HEAD")}
-            write_json(path, (read_json(path) if path.exists() else {}) | {"membership": rows})
+            keep(path, membership=rows)
 
 
 @main.command()

@@ -132,9 +132,9 @@ def rows_of(path: Path, table: str = "rows") -> list[dict[str, Any]]:
     return rows
 
 
-def keep_rows(path: Path, rows: list[dict[str, Any]], command: str) -> None:
-    """Write rows and the command that gives them into a file of results, and leave its other tables as they are."""
-    write_json(path, (read_json(path) if path.exists() else {}) | {"rows": rows, "command": command})
+def keep(path: Path, **tables: Any) -> None:
+    """Write tables by name into a file of results, and leave its other ones as they are."""
+    write_json(path, (read_json(path) if path.exists() else {}) | tables)
 
 
 def joined(first: ImageSet, second: ImageSet) -> ImageSet:
@@ -422,7 +422,7 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
             whole = name == "published"
             defence, minutes = (Defence.load(PUBLISHED), None) if whole else defend(name, ROWS[name], data)
             rows.append(measure(name, defence, minutes, test, SIGNS, data.build) | {"commit": git("rev-parse", "HEAD")})
-            keep_rows(METRICS, rows, COMMAND.format("measure") + " [NAME ...]")
+            keep(METRICS, rows=rows, command=COMMAND.format("measure") + " [NAME ...]")
 
 
 @main.command()

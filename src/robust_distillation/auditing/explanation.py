@@ -86,15 +86,16 @@ class Explanation:
         table.add_column("signs at random")
         steps = np.array([0.0, *self.epsilons])
         foretold, noise = self.first_order(steps), np.interp(steps, self.walk.steps, self.walk.noise)
-        for step, answer, row, expected, drawn in zip(
-            steps, self.answers, self.probabilities, foretold, noise, strict=True
+        losses = _losses(self.logits, self.label)
+        for step, answer, row, loss, expected, drawn in zip(
+            steps, self.answers, self.probabilities, losses, foretold, noise, strict=True
         ):
             table.add_row(
                 "0" if step == 0 else format_epsilon(step),
                 self.names[answer],
                 f"{row[answer]:.3f}",
                 f"{row[self.label]:.3f}",
-                f"{-np.log(max(row[self.label], np.finfo(np.float32).tiny)):.3f}",
+                f"{loss:.3f}",
                 f"{expected:.3f}",
                 f"{drawn:.3f}",
             )
@@ -108,7 +109,8 @@ class Explanation:
         above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
         amplified = 0.5 / self.epsilons[-1]
         added = 0.5 + amplified * (self.adversarial - self.image)
-        tops = [("the image", self.image), *zip(self._epsilon_titles, self.adversarial, strict=True)]
+        titles = [f"epsilon {format_epsilon(epsilon)}" for epsilon in self.epsilons]
+        tops = [("the image", self.image), *zip(titles, self.adversarial, strict=True)]
         bottoms = [("sign of the gradient", 0.5 + np.sign(self.gradient) / 2)]
         bottoms += [(f"added, x {amplified:.0f}", one) for one in added]
         for row, (line, axes) in enumerate(zip((tops, bottoms), above.subplots(2, count, squeeze=False), strict=True)):
@@ -121,10 +123,6 @@ class Explanation:
         self._draw_losses(losses)
         self._draw_logits(logits)
         return figure
-
-    @property
-    def _epsilon_titles(self) -> list[str]:
-        return [f"epsilon {format_epsilon(epsilon)}" for epsilon in self.epsilons]
 
     def _draw_losses(self, axes: Axes) -> None:
         steps = self.walk.steps * 255

@@ -6,11 +6,11 @@ import numpy as np
 from sklearn.metrics import auc, average_precision_score, precision_score, recall_score, roc_curve
 
 from robust_distillation.arrays import Array
+from robust_distillation.auditing.resampling import RESAMPLES, resampled
 from robust_distillation.progress import Bar
 from robust_distillation.threats.poisons.poison import cells
 
 RATES = {"tpr_at_1": 0.01, "tpr_at_5": 0.05}  # shares of clean images lost
-RESAMPLES, SEED = 200, 0  # of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,9 @@ def audit_filter(scores: Array, kept: Array, kinds: Array, strengths: Array, tra
 
 def _intervals(scores: Array, kinds: Array, strengths: Array, tracks: Array) -> dict[str, dict[str, float]]:
     """Return by kind and strength the bounds of 95 % intervals: percentiles of a bootstrap over tracks."""
-    rng = np.random.default_rng(SEED)
-    _, track_of = np.unique(tracks, return_inverse=True)
-    count = track_of.max() + 1
     clean, found = kinds == "", cells(kinds, strengths)
     drawn: dict[str, list[dict[str, float]]] = {name: [] for name in found}
-    for _ in Bar(range(RESAMPLES), desc="intervals", unit="draw"):
-        weights = np.bincount(rng.integers(0, count, count), minlength=count)[track_of]
+    for weights in Bar(resampled(tracks), total=RESAMPLES, desc="intervals", unit="draw"):
         for name, cell in found.items():
             rows = (cell | clean) & (weights > 0)
             if cell[rows].any() and clean[rows].any():

@@ -18,12 +18,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from robust_distillation.arrays import Array
+from robust_distillation.auditing.resampling import RESAMPLES, resampled
 from robust_distillation.errors import InputError
 from robust_distillation.progress import Bar
 
 FEWEST = 10  # images on either side, below which nothing is told
 RATES = {"tpr_at_1": 0.01, "tpr_at_01": 0.001}  # shares of non-members that are taken for members
-RESAMPLES, SEED = 200, 0  # of the bootstrap
 LARGEST_ANSWERS = 3  # that the shadow attack looks at
 
 
@@ -245,17 +245,11 @@ class Membership:
         return float(right[members].mean()), float(right[~members].mean())
 
     def _intervals(self) -> dict[str, dict[str, list[float] | None]]:
-        rng = np.random.default_rng(SEED)
-        _, group = np.unique(self.groups, return_inverse=True)
-        by_group = np.argsort(group, kind="stable")
-        counts = np.bincount(group)
-        firsts = np.cumsum(counts) - counts
         names = [name for name, rate in self.rates(next(iter(self.scores))).items() if rate is not None]
         asked = np.array([RATES[name] for name in names])
         drawn: dict[str, list[Array]] = {attack: [] for attack in self.scores}
-        for _ in Bar(range(RESAMPLES), desc="intervals", unit="draw", delay=5):
-            chosen = rng.integers(0, len(counts), len(counts))
-            rows = np.concatenate([by_group[firsts[one] : firsts[one] + counts[one]] for one in chosen])
+        for weights in Bar(resampled(self.groups), total=RESAMPLES, desc="intervals", unit="draw", delay=5):
+            rows = np.repeat(np.arange(len(weights)), weights)
             members = self.members[:, rows]
             if members.any(axis=1).all() and not members.all(axis=1).any():
                 for attack, scores in self.scores.items():

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from robust_distillation.arrays import Array
 from robust_distillation.errors import InputError
 
-ORIENTATION = 0x0112  # of EXIF
+ORIENTATION = ExifTags.Base.Orientation
 
 
 @dataclass(frozen=True)

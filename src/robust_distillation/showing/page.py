@@ -34,11 +34,12 @@ SHOWN = 224  # pixels, about an image's width on the page
 
 @st.cache_resource(show_spinner="loading the models")
 def models(which: str) -> tuple[Defence, Defence]:
-    """Return the undefended model and the defence."""
+    """Return the undefended model, a classifier alone, and the defence."""
     if which == PRETRAINED:
-        return load_pretrained("gtsrb-undefended"), load_pretrained("gtsrb-student")
-    defence = Defence.load(DEFENCE)
-    return Defence(student=load_model(UNDEFENDED), classes=defence.classes), defence
+        alone, defence = load_pretrained("gtsrb-undefended").student, load_pretrained("gtsrb-student")
+    else:
+        alone, defence = load_model(UNDEFENDED), Defence.load(DEFENCE)
+    return Defence(student=alone, classes=defence.classes), defence
 
 
 @st.cache_data(show_spinner=False)
@@ -86,9 +87,9 @@ def choose_attack() -> tuple[Attack | None, float, str]:
     """Ask for an attack, its epsilon, and whom it is made for."""
     name = ATTACKS[st.sidebar.selectbox("Attack", list(ATTACKS), index=4)]
     levels = st.sidebar.slider("Epsilon, grey levels of 255", 1, LEVELS, 8)
-    against = st.sidebar.radio("Made to mislead", [f"the {one} model" for one in ATTACKED])
+    against = st.sidebar.radio("Made to mislead", ATTACKED, format_func=lambda one: f"the {one} model")
     attack = None if name is None else attack_by_name(name, Budget(steps=40, queries=1000))
-    return attack, levels / 255, against.split()[1]
+    return attack, levels / 255, against
 
 
 def show_images(trial: Trial, reforms: bool) -> None:

@@ -68,7 +68,7 @@ def try_out(
         image=image,
         attacked=attacked[0],
         reformed=defended.reform(attacked)[0],
-        undefended=Defence(student=undefended.classifier, classes=undefended.classes).answer(both),
+        undefended=undefended.answer(both),
         defended=defended.answer(both),
     )
 

@@ -11,7 +11,7 @@ from robust_distillation.classifiers.storage import load_model
 from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.defences.defence import Defence
-from robust_distillation.files import read_json, read_record, replacing
+from robust_distillation.files import read_json, replacing
 from robust_distillation.overview import PLACES
 from robust_distillation.params import Params
 from robust_distillation.paths import (
@@ -22,18 +22,16 @@ from robust_distillation.paths import (
     METRICS,
     PARAMS,
     POISONED,
-    REGISTERED,
     REPORT,
     ROBUSTNESS,
     TEST,
     UNDEFENDED,
     VERDICT,
 )
-from robust_distillation.records import Registered
 from robust_distillation.showing.report import Page, Seen, render
 from robust_distillation.stages.results import report_figure
 from robust_distillation.tracking.promotion import FLAGS, meaning, minima, refusals
-from robust_distillation.tracking.registry import log_report
+from robust_distillation.tracking.registry import log_report, read_registered
 from robust_distillation.tracking.runs import digest, lineage
 from robust_distillation.tracking.summary import read_metrics
 
@@ -49,7 +47,7 @@ def main(params: Params) -> None:
     report_figure("confusion", confusion_figure(test.labels, answered, names))
     metrics = {file.stem: read_json(file) for file in sorted(METRICS.glob("*.json"))}
     seen, features = _seen(test, defence, load_model(UNDEFENDED))
-    registered = read_record(REGISTERED, Registered)
+    registered = read_registered()
     raised = {name.removeprefix(FLAGS): value for name, value in flat.items() if name.startswith(FLAGS) and value}
     page = Page(
         title=f"{registered.name}, version {registered.version}",
