@@ -109,7 +109,8 @@ class Data:
 
 def load(archives: Path) -> Data:
     """Make the sets of the full GTSRB at 32x32, and synthetic signs, or read those of the last time."""
-    if not (BUILD / "further.p").exists():
+    further = BUILD / f"further-{FURTHER['tracks_per_class']}.p"
+    if not (BUILD / "classes.json").exists():
         splits = DatasetGenerator(
             n_classes="all",
             n_train_samples="all",
@@ -120,10 +121,11 @@ def load(archives: Path) -> Data:
             seed=12,
         ).generate(archives)
         splits.save(BUILD)
-        further = draw_further(splits.classes, **FURTHER, image_size=32, colour="rgb", crop_to_roi=True)
-        further.save(BUILD / "further.p")
-    sets = {name: ImageSet.load(BUILD / f"{name}.p") for name in (*SETS, "further")}
-    return Data(**sets, classes=read_record(BUILD / "classes.json", Classes), build=BUILD)
+    classes = read_record(BUILD / "classes.json", Classes)
+    if not further.exists():
+        draw_further(classes.ids, **FURTHER, image_size=32, colour="rgb", crop_to_roi=True).save(further)
+    sets = {name: ImageSet.load(BUILD / f"{name}.p") for name in SETS}
+    return Data(**sets, further=ImageSet.load(further), classes=classes, build=BUILD)
 
 
 def rows_of(path: Path, table: str = "rows") -> list[dict[str, Any]]:

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 _ROOM = "robust_distillation.classifiers"
 ARCHITECTURES: "Registry[Architecture]" = Registry(
     "architecture",
-    {name: f"{_ROOM}.architectures:{name}" for name in ("lenet", "cnn", "vgg", "resnet", "srn", "srn_small")},
+    {
+        name: f"{_ROOM}.architectures:{name}"
+        for name in ("lenet", "cnn", "vgg", "resnet", "srn", "srn_small", "srn_deep")
+    },
 )
 DISTILLING = ("ard", "rslad", "adaad")  # methods that need a teacher
 METHODS: "Registry[type[Method]]" = Registry(

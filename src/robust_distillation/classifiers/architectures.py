@@ -87,22 +87,35 @@ def srn_small(shape: Shape, n_classes: int) -> keras.Model:
     return _standardised(shape, n_classes, (32, 64, 160), "srn_small")
 
 
-def _standardised(shape: Shape, n_classes: int, widths: Sequence[int], name: str) -> keras.Model:
+def srn_deep(shape: Shape, n_classes: int) -> keras.Model:
+    """The network `srn` with two blocks of each of 48, 96 and 132 channels: for adversarial training of hours.
+
+    It has 1.0 million parameters, takes twice as long, and lifts the contrast of darker images.
+    """
+    return _standardised(shape, n_classes, (48, 96, 132), "srn_deep", blocks=2, floor=5e-4)
+
+
+def _standardised(
+    shape: Shape, n_classes: int, widths: Sequence[int], name: str, *, blocks: int = 1, floor: float = 1e-2
+) -> keras.Model:
+    """Return a network with some blocks of each width; images are divided by the root of their variance and a floor."""
     image = keras.Input(shape)
-    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1e-2)(image)
+    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=floor)(image)
     x = layers.Conv2D(widths[0], 4, strides=2, padding="same", use_bias=False)(x)
     for number, channels in enumerate(widths):
         x = _block(x, channels, stride=2 if number else 1)
+        for _ in range(blocks - 1):
+            x = _block(x, channels, projected=False)
     x = layers.Activation("silu")(layers.BatchNormalization(momentum=0.9)(x))
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.2)(x)
     return keras.Model(image, layers.Dense(n_classes)(x), name=name)
 
 
-def _block(x: Any, channels: int, stride: int) -> Any:
-    """One pre-activation residual block (He et al. 2016) with SiLU."""
+def _block(x: Any, channels: int, stride: int = 1, *, projected: bool = True) -> Any:
+    """One pre-activation residual block (He et al. 2016) with SiLU, beside a convolution of one pixel or nothing."""
     activated = layers.Activation("silu")(layers.BatchNormalization(momentum=0.9)(x))
-    shortcut = layers.Conv2D(channels, 1, strides=stride, use_bias=False)(activated)
+    shortcut = layers.Conv2D(channels, 1, strides=stride, use_bias=False)(activated) if projected else x
     x = layers.Conv2D(channels, 3, padding="same", strides=stride, use_bias=False)(activated)
     x = layers.Activation("silu")(layers.BatchNormalization(momentum=0.9)(x))
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False)(x)
