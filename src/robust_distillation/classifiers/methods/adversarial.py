@@ -1,7 +1,6 @@
 """Training on images as an adversary makes them."""
 
 from collections.abc import Callable
-from functools import cached_property
 
 import keras
 import tensorflow as tf
@@ -16,7 +15,7 @@ from robust_distillation.classifiers.methods.method import (
     divergence,
     within,
 )
-from robust_distillation.classifiers.settings import Adversary
+from robust_distillation.classifiers.settings import Adversary, Training
 
 
 class Adversarial(Made):
@@ -105,11 +104,10 @@ class PriorGuidedFGSM(Adversarial):
     Perturbations are kept in steps of epsilon / 127, one byte a pixel.
     """
 
-    @cached_property
-    def memory(self) -> tf.Variable:
-        """The last perturbation of each image of the training set, int8 (N, H, W, C)."""
-        with tf.init_scope():
-            return tf.Variable(tf.zeros(self.shape, tf.int8), trainable=False)
+    def __init__(self, settings: Training, temperature: float, shape: tuple[int, ...]) -> None:
+        super().__init__(settings, temperature, shape)
+        # The last perturbation of each image, int8 (N, H, W, C). A graph in which it were made would be built twice.
+        self.memory = tf.Variable(tf.zeros(shape, tf.int8), trainable=False)
 
     def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Method`."""

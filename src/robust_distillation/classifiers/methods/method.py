@@ -92,7 +92,7 @@ def divergence(targets: tf.Tensor, logits: tf.Tensor, temperature: float) -> tf.
     return tf.reduce_sum(targets * (wanted - found), axis=1)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Made:
     """What all methods know.
 
