@@ -42,12 +42,15 @@ VARIED = Augmentation(rotation=0.05, scale=0.05, shift=1.0, contrast=0.1, mirror
 GUIDED = replace(
     BASE, method="fgsm_ep", adversary=Adversary(epsilon=EPSILON), weight_decay=5e-3, augmentation=VARIED, seed=26
 )
+SOFT = replace(GUIDED, learning_rate=0.2, weight_decay=1e-2, label_smoothing=0.2, self_distillation=0.5)
 CANDIDATES: dict[str, Training] = {
     "fgsm_ep": GUIDED,
     "fgsm_ep, weight decay 0.0005": replace(GUIDED, weight_decay=5e-4),
     "fgsm_ep, epsilon 0.11": replace(GUIDED, adversary=Adversary(epsilon=0.11)),
     "n_fgsm": replace(GUIDED, method="n_fgsm"),
     "fgsm_ep, no variation": replace(GUIDED, augmentation=Augmentation()),
+    "fgsm_ep, soft": SOFT,
+    "fgsm_ep, soft, srn_deep": replace(SOFT, architecture="srn_deep"),
 }
 RUNTIME = replace(GUIDED, method="fgsm", weight_decay=0.0, augmentation=Augmentation())
 ROWS: dict[str, Row] = {

@@ -317,28 +317,39 @@ def batches_of_epoch(arrays: Sequence[Array], orders: Array, size: int, epoch: t
     Args:
         arrays: of as many rows each.
         orders: the rows that each epoch takes, int32 (epochs, rows).
-        size: of a batch.
+        size: of a batch, at most.
         epoch: an int64 scalar, read when the batches are asked for.
     """
-    count = orders.shape[1]
+    batches = -(-orders.shape[1] // size)
     whole = [tf.constant(array) for array in arrays]
     taken = tf.constant(orders)
 
-    def batch(first: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        rows = taken[epoch.read_value(), first : tf.minimum(first + size, count)]
+    def batch(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        rows = _part(taken[epoch.read_value()], number, batches)
         return (*(tf.gather(array, rows) for array in whole), rows)
 
-    return tf.data.Dataset.range(0, count, size).map(batch).prefetch(STEPS_AT_ONCE)
+    return tf.data.Dataset.range(batches).map(batch).prefetch(STEPS_AT_ONCE)
 
 
-def shuffled_batches(arrays: Sequence[Array], batch_size: int, seed: int) -> tf.data.Dataset:
+def shuffled_batches(arrays: Sequence[Array], size: int, seed: int) -> tf.data.Dataset:
     """Return batches of the rows of several arrays (N, ...) side by side, in an order that each epoch draws anew.
 
-    The orders depend on the seed alone. The last batch of an epoch holds what is left.
+    The orders depend on the seed alone. Batches have `size` rows at most.
     """
     whole = [tf.constant(array) for array in arrays]
-    rows = tf.data.Dataset.range(len(arrays[0])).shuffle(len(arrays[0]), seed=seed).batch(batch_size)
-    return rows.map(lambda chosen: tuple(tf.gather(array, chosen) for array in whole)).prefetch(STEPS_AT_ONCE)
+    count = len(arrays[0])
+    batches = -(-count // size)
+    orders = tf.data.Dataset.range(count).shuffle(count, seed=seed).batch(count)
+    parts = orders.flat_map(
+        lambda order: tf.data.Dataset.range(batches).map(lambda number: _part(order, number, batches))
+    )
+    return parts.map(lambda rows: tuple(tf.gather(array, rows) for array in whole)).prefetch(STEPS_AT_ONCE)
+
+
+def _part(rows: tf.Tensor, number: tf.Tensor, parts: int) -> tf.Tensor:
+    """Return a part of rows (N,); parts differ by one row at most, for few images tear batch normalisation apart."""
+    count = tf.size(rows, tf.int64)
+    return rows[number * count // parts : (number + 1) * count // parts]
 
 
 def whole_batches(arrays: Sequence[Array]) -> tf.data.Dataset:
