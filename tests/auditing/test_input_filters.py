@@ -8,7 +8,7 @@ from robust_distillation.threats.evasion.attack import Budget
 from robust_distillation.threats.evasion.ensemble import STANDS, build
 from robust_distillation.threats.evasion.victim import Victim
 
-EPSILONS = (0.05, 0.15)
+EPSILONS = (0.05, 0.1)
 
 
 class Same:

@@ -359,7 +359,7 @@ def test_balanced_classes_learn_the_rare_one_sooner(lesson, problem):
     few = (labels != 3) | (np.cumsum(labels == 3) <= 4)
     recalls = []
     for balance in (False, True):
-        model, _ = train((images[few], labels[few]), problem, epochs=4, class_balance=balance)
+        model, _ = train((images[few], labels[few]), problem, epochs=3, class_balance=balance)
         answers = model.predict(problem.images, verbose=0).argmax(axis=1)
         recalls.append((answers[problem.labels == 3] == 3).mean())
     assert recalls[1] > recalls[0]
