@@ -365,6 +365,15 @@ def test_balanced_classes_learn_the_rare_one_sooner(lesson, problem):
     assert recalls[1] > recalls[0]
 
 
+def test_the_graph_of_a_step_is_built_once(lesson, problem, monkeypatch):
+    from robust_distillation.classifiers.training import _Trainer
+
+    step, built = _Trainer.train_step, []
+    monkeypatch.setattr(_Trainer, "train_step", lambda self, data: built.append(data) or step(self, data))
+    train(lesson, problem, method="fgsm_ep", epochs=2, average=0.9)
+    assert len(built) == 1
+
+
 def test_the_watch_brings_the_last_good_epoch_back_when_robustness_collapses(problem):
     with pytest.warns(UnreliableWarning, match=r"epoch 3: accuracy is 0\.95 under one step and 0\.02 under 10"):
         trainer, logs = watched(problem, [(0.5, 0.4), (0.6, 0.45), (0.95, 0.02), (0.9, 0.0)])
