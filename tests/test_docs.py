@@ -2,13 +2,17 @@
 
 import ast
 import re
+import shlex
+from functools import reduce
 from importlib import import_module
+from operator import getitem
 from pathlib import Path
 
 import pytest
 import yaml
 
 from robust_distillation.cli import main
+from robust_distillation.params import load_params
 from robust_distillation.stages import STAGES
 from robust_distillation.tracking.runs import flatten
 
@@ -44,6 +48,20 @@ def test_params_presets_commands_and_scripts_of_examples_are_there(page):
     assert set(re.findall(r"robust-distillation stage (\w+)", text)) <= set(STAGES)
     assert all((ROOT / f"presets/{name}.yaml").exists() for name in re.findall(r"distillation preset ([\w-]+)", text))
     assert all((ROOT / path).exists() for path in re.findall(r"python3? (\S+\.py)", text))
+
+
+@pages
+def test_params_of_examples_go_together(page, tmp_path):
+    for command in re.findall(r"^ *dvc exp run (-S .*)$", page.read_text(), re.MULTILINE):
+        values = yaml.safe_load((ROOT / "params.yaml").read_text())
+        changes = [word.partition("=") for word in shlex.split(command, comments=True) if "=" in word]
+        if any("FOLDER" in value or "mine:" in value for *_, value in changes):
+            continue
+        for key, _, value in changes:
+            *sections, name = key.split(".")
+            reduce(getitem, sections, values)[name] = yaml.safe_load(value)
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+        load_params(tmp_path / "params.yaml")
 
 
 @pages
