@@ -84,9 +84,9 @@ def attack(name: str, data: Data, study: Study, networks: int, build: Path) -> "
     from robust_distillation.auditing.shadows import Methods, Pool, play
     from robust_distillation.dataset.tracks import track_groups
 
-    rows = np.sort(np.random.default_rng(SEED).permutation(len(data.train))[:POOL])
-    chosen = data.train.take(rows)
-    members = draw_members(networks, len(chosen), np.random.default_rng(SEED))
+    rng = np.random.default_rng(SEED)
+    chosen = data.train.take(np.sort(rng.permutation(len(data.train))[:POOL]))
+    members = draw_members(networks, len(chosen), rng)
     asked = Privacy(models=[name], images=POOL, networks=networks, network=study.network, draws=16, seed=SEED)  # type: ignore[list-item]
     pool = Pool(
         images=chosen.images,

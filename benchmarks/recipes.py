@@ -36,7 +36,7 @@ DECAYED = replace(MIXED, weight_decay=5e-3)
 GUIDED = replace(DECAYED, method="fgsm_ep")
 SOFT = replace(GUIDED, learning_rate=0.2, weight_decay=1e-2, average=0.9995, label_smoothing=0.3, self_distillation=0.8)
 DEEP = replace(SOFT, architecture="srn_deep")
-CHOSEN = DEEP  # by results/gtsrb/choice.json
+CHOSEN = DEEP  # not yet among the rows of results/gtsrb/choice.json; see docs/results.md
 CANDIDATES: dict[str, Training] = {
     "srn": BASE,
     "srn_small": replace(BASE, architecture="srn_small"),

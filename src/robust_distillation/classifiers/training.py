@@ -320,15 +320,10 @@ def batches_of_epoch(arrays: Sequence[Array], orders: Array, size: int, epoch: t
         size: of a batch, at most.
         epoch: an int64 scalar, read when the batches are asked for.
     """
-    batches = -(-orders.shape[1] // size)
     whole = [tf.constant(array) for array in arrays]
     taken = tf.constant(orders)
-
-    def batch(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        rows = _part(taken[epoch.read_value()], number, batches)
-        return (*(tf.gather(array, rows) for array in whole), rows)
-
-    return tf.data.Dataset.range(batches).map(batch).prefetch(STEPS_AT_ONCE)
+    parts = tf.data.Dataset.from_tensors(0).flat_map(lambda _: _parts(taken[epoch.read_value()], size))
+    return parts.map(lambda rows: (*(tf.gather(array, rows) for array in whole), rows)).prefetch(STEPS_AT_ONCE)
 
 
 def shuffled_batches(arrays: Sequence[Array], size: int, seed: int) -> tf.data.Dataset:
@@ -338,18 +333,18 @@ def shuffled_batches(arrays: Sequence[Array], size: int, seed: int) -> tf.data.D
     """
     whole = [tf.constant(array) for array in arrays]
     count = len(arrays[0])
-    batches = -(-count // size)
     orders = tf.data.Dataset.range(count).shuffle(count, seed=seed).batch(count)
-    parts = orders.flat_map(
-        lambda order: tf.data.Dataset.range(batches).map(lambda number: _part(order, number, batches))
-    )
+    parts = orders.flat_map(lambda order: _parts(order, size))
     return parts.map(lambda rows: tuple(tf.gather(array, rows) for array in whole)).prefetch(STEPS_AT_ONCE)
 
 
-def _part(rows: tf.Tensor, number: tf.Tensor, parts: int) -> tf.Tensor:
-    """Return a part of rows (N,); parts differ by one row at most, for few images tear batch normalisation apart."""
+def _parts(rows: tf.Tensor, size: int) -> tf.data.Dataset:
+    """Part rows (N,) by `size` at most, alike but for a row, for few images tear batch normalisation apart."""
     count = tf.size(rows, tf.int64)
-    return rows[number * count // parts : (number + 1) * count // parts]
+    parts = -(-count // size)
+    return tf.data.Dataset.range(parts).map(
+        lambda number: rows[number * count // parts : (number + 1) * count // parts]
+    )
 
 
 def whole_batches(arrays: Sequence[Array]) -> tf.data.Dataset:
