@@ -13,14 +13,16 @@ certification with the last hundred images.
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 from pipeline import git
 from recipes import BASE, PLAIN, SOFTENED, Row, for_steps, student
-from student import Data, Judging, archives_option, around, fit, keep, measure, on_labels, pgd_figures, rows_of
+from student import Data, Judging, archives_option, around, fill, fit, keep, on_labels, pgd_figures, rows_of
 
 from robust_distillation.classifiers.settings import Adversary, Augmentation, Smoothing, Training
 from robust_distillation.dataset.generator import DatasetGenerator
@@ -29,6 +31,9 @@ from robust_distillation.dataset.sources import SOURCES
 from robust_distillation.files import read_record, write_json
 from robust_distillation.params import load_params
 from robust_distillation.records import Classes
+
+if TYPE_CHECKING:
+    from robust_distillation.defences.defence import Defence
 
 BUILD = Path("build/fashion_mnist")
 CHOICE, METRICS = (Path(f"results/fashion_mnist/{name}.json") for name in ("choice", "metrics"))
@@ -114,13 +119,15 @@ def choose(names: tuple[str, ...], archives: Path) -> None:
 @archives_option
 def measure_rows(names: tuple[str, ...], archives: Path) -> None:
     """Train rows of the table, all by default, and attack them on the test set."""
-    data, rows = load(archives), rows_of(METRICS)
+    data = load(archives)
     test = data.test.take(np.argsort(data.test.ids))
+
+    def defence(name: str) -> tuple["Defence", float]:
+        network, minutes = fit(name, ROWS[name], data.train, data)
+        return around(network, ROWS[name], data.train, data), minutes
+
     for name in names or ROWS:
-        if name not in {row["name"] for row in rows}:
-            network, minutes = fit(name, ROWS[name], data.train, data)
-            defence = around(network, ROWS[name], data.train, data)
-            rows.append(measure(name, defence, minutes, test, JUDGING, BUILD) | {"commit": git("rev-parse", "HEAD")})
+        for rows in fill(name, partial(defence, name), test, JUDGING, BUILD, METRICS):
             keep(METRICS, rows=rows, command=COMMAND.format("{measure,certify}"))
 
 

@@ -4,23 +4,25 @@ Usage:
     python benchmarks/student.py choose --archives FOLDER [--steps 3600] [NAME ...]
     python benchmarks/student.py compare --archives FOLDER
     python benchmarks/student.py train --archives FOLDER [NAME ...]
+    python benchmarks/student.py ship --archives FOLDER [NAME ...]
     python benchmarks/student.py measure --archives FOLDER [NAME ...]
-    python benchmarks/student.py ship --archives FOLDER NAME PRETRAINED
 
 `choose` trains candidates of benchmarks/recipes.py on the training tracks and judges them on validation and trusted
 ones, which no candidate has seen; the test set is not read. Rows of results/gtsrb/choice.json are written as they come.
 `compare` judges distillation and adversarial training of the same time in the same way, for
 results/gtsrb/distillation.json.
-`train` trains the rows of the table on training and trusted tracks, and `measure` attacks them on the official test
-set, for results/gtsrb/metrics.json. `ship` puts a row, or a candidate, among the pretrained defences of the package.
+`train` trains the rows of the table on training and trusted tracks. `ship` puts those that come with the package among
+its pretrained defences. `measure` attacks the rows, those of the package as they lie there, on the official test set
+for results/gtsrb/metrics.json; each column of a row is written as it comes.
 What is there is not made again: a training that was killed goes on with its last epoch, an attack with its last hundred
 images.
 """
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +37,6 @@ from robust_distillation.classifiers.settings import Training
 from robust_distillation.dataset.generator import DatasetGenerator
 from robust_distillation.dataset.pickles import ImageSet, load_pickle
 from robust_distillation.dataset.synthetic.further import draw_further
-from robust_distillation.defences.settings import Student
 from robust_distillation.files import read_json, read_record, write_json
 from robust_distillation.records import Classes
 from robust_distillation.settings import format_epsilon
@@ -49,10 +50,13 @@ if TYPE_CHECKING:
 
 BUILD = Path("build/student")
 PUBLISHED = Path("build/pipeline/gtsrb-full/models/published")
+SHIPPED = {"undefended": "gtsrb-undefended", "published": "gtsrb-published", "ours": "gtsrb-student"}
 CHOICE, COMPARED, METRICS = (Path(f"results/gtsrb/{name}.json") for name in ("choice", "distillation", "metrics"))
 COMMAND = "python benchmarks/student.py {} --archives FOLDER"
 SETS = ("train", "validate", "trusted", "test")
 COVERAGE = 0.95
+FIGURES = "figures.json"  # beside the card of what is shipped
+COLUMNS = {"clean", "linf_standard", "l2_standard", "linf"}
 CHECKED = 300  # validation images on which what is shipped is measured again by a test
 
 
@@ -290,10 +294,10 @@ def pgd_figures(
     }
 
 
-def measure(
-    name: str, defence: "Defence", minutes: float | None, test: ImageSet, judging: Judging, build: Path
-) -> dict[str, Any]:
-    """Attack a defence and return its row."""
+def columns(
+    name: str, defence: "Defence", test: ImageSet, judging: Judging, build: Path
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Return what a row of the table is made of, each by the first of the figures that it gives."""
     from robust_distillation.auditing.audit import audit
     from robust_distillation.auditing.robustness import attack_in_shards, contrast_groups, per_group
     from robust_distillation.stages.shards import Shards
@@ -307,19 +311,20 @@ def measure(
     weights = b"".join(weight.tobytes() for weight in defence.student.get_weights())
     done = Shards(build / "attacks" / f"{name}-{hashlib.sha256(weights).hexdigest()[:12]}", Verdicts)
     images, labels = test.images, test.labels
-    answers = defence.answer(images)
-    answered, right, groups = answers.passed, answers.best == labels, contrast_groups(images)
-    report = audit(
-        defence,
-        images[: judging.images],
-        labels[: judging.images],
-        epsilons=judging.epsilons,
-        attacks=Ensemble({"pgd": PGD(steps=50), "apgd_ce": APGD(steps=50)}),
-        budget=Budget(steps=50, queries=1000),
-        done=done,
-    )
-    rows = report.to_dict()
+    groups = contrast_groups(images)
     student = Victim(defence.classifier, temperature=defence.temperature)
+
+    def clean() -> dict[str, Any]:
+        answers = defence.answer(images)
+        answered, right = answers.passed, answers.best == labels
+        return {
+            "clean": float(right.mean()),
+            "coverage": float(answered.mean()),
+            "accuracy_when_answering": float(right[answered].mean()),
+            "clean_by_contrast": per_group(right, groups),
+            "parameters": defence.student.count_params(),
+            "images": {"clean": len(labels), "linf": judging.images, "standard": judging.standard_images},
+        }
 
     def judged(norm: Norm, epsilon: float) -> float:
         verdicts = attack_in_shards(
@@ -333,26 +338,66 @@ def measure(
         )
         return float((verdicts.broken_by == STANDS).mean())
 
+    def whole() -> dict[str, Any]:
+        report = audit(
+            defence,
+            images[: judging.images],
+            labels[: judging.images],
+            epsilons=judging.epsilons,
+            attacks=Ensemble({"pgd": PGD(steps=50), "apgd_ce": APGD(steps=50)}),
+            budget=Budget(steps=50, queries=1000),
+            done=done,
+        )
+        rows = report.to_dict()
+        return {
+            "linf": rows["student"]["worst_case"],
+            "adaptive": rows["defence"]["worst_case"],
+            "adaptive_success": rows["attack_success"],
+            "by_contrast": {
+                format_epsilon(one.epsilon): per_group(one.standing, groups[: judging.images])
+                for one in report.main.attacked
+            },
+            "flags": report.raised,
+        }
+
     return {
-        "name": name,
-        "clean": float(right.mean()),
-        "coverage": float(answered.mean()),
-        "accuracy_when_answering": float(right[answered].mean()),
-        "linf": rows["student"]["worst_case"],
-        "linf_standard": {format_epsilon(epsilon): judged("linf", epsilon) for epsilon in judging.standard},
-        "l2_standard": {f"{judging.l2:g}": judged("l2", judging.l2)},
-        "adaptive": rows["defence"]["worst_case"],
-        "adaptive_success": rows["attack_success"],
-        "by_contrast": {"clean": per_group(right, groups)}
-        | {
-            format_epsilon(one.epsilon): per_group(one.standing, groups[: judging.images])
-            for one in report.main.attacked
+        "clean": clean,
+        "linf_standard": lambda: {
+            "linf_standard": {format_epsilon(epsilon): judged("linf", epsilon) for epsilon in judging.standard}
         },
-        "flags": report.raised,
-        "parameters": defence.student.count_params(),
-        "train_minutes": minutes,
-        "images": {"clean": len(labels), "linf": judging.images, "standard": judging.standard_images},
+        "l2_standard": lambda: {"l2_standard": {f"{judging.l2:g}": judged("l2", judging.l2)}},
+        "linf": whole,
     }
+
+
+def fill(
+    name: str,
+    defence: Callable[[], tuple["Defence", float | None]],
+    test: ImageSet,
+    judging: Judging,
+    build: Path,
+    path: Path,
+) -> Iterator[list[dict[str, Any]]]:
+    """Measure what a row of a table lacks, and yield all rows whenever there is more of it.
+
+    Args:
+        name: of the row.
+        defence: makes what is measured, and says in how many minutes it was trained.
+        test: images that it is attacked on.
+        judging: how hard.
+        build: where the attack keeps what is done.
+        path: of the table.
+    """
+    rows = {row["name"]: row for row in rows_of(path)}
+    row = rows.setdefault(name, {"name": name})
+    if row.keys() >= COLUMNS:
+        return
+    attacked, minutes = defence()
+    row["train_minutes"] = minutes
+    for column, measured in columns(name, attacked, test, judging, build).items():
+        if column not in row:
+            row |= measured() | {"commit": git("rev-parse", "HEAD")}
+            yield list(rows.values())
 
 
 @click.group()
@@ -408,56 +453,55 @@ def train(names: tuple[str, ...], archives: Path) -> None:
         defend(name, ROWS[name], data)
 
 
-@main.command("measure")
+@main.command()
 @click.argument("names", nargs=-1, metavar="[NAME ...]")
 @archives_option
-def measure_rows(names: tuple[str, ...], archives: Path) -> None:
-    """Attack rows of the table, all by default, on the official test set."""
-    from robust_distillation.defences.defence import Defence
-
-    data = load(archives)
-    test = data.test.take(np.argsort(data.test.ids))
-    rows = rows_of(METRICS)
-    done = {row["name"] for row in rows}
-    for name in names or (*ROWS, "published"):
-        if name not in done:
-            whole = name == "published"
-            defence, minutes = (Defence.load(PUBLISHED), None) if whole else defend(name, ROWS[name], data)
-            rows.append(measure(name, defence, minutes, test, SIGNS, data.build) | {"commit": git("rev-parse", "HEAD")})
-            keep(METRICS, rows=rows, command=COMMAND.format("measure") + " [NAME ...]")
-
-
-@main.command()
-@click.argument("name")
-@click.argument("pretrained")
-@archives_option
-@click.option("--steps", default=3600, show_default=True, help="Of the training of a candidate.")
-def ship(name: str, pretrained: str, archives: Path, steps: int) -> None:
-    """Ship a row, a candidate or the `published` defence as PRETRAINED; its card is written by hand."""
+def ship(names: tuple[str, ...], archives: Path) -> None:
+    """Put rows, all that come with the package by default, where they lie in it; their cards are written by hand."""
     from robust_distillation.defences.defence import Defence
     from robust_distillation.pretrained import CARD, FOLDER
     from robust_distillation.threats.evasion.victim import Victim
 
     data = load(archives)
-    if name == "published":
-        defence = Defence.load(PUBLISHED)
-    elif name in ROWS:
-        defence, _ = defend(name, ROWS[name], data)
-    else:
-        settings, network, _ = candidate(name, data, steps)
-        defence = around(network, Row(Student(**vars(settings)), steps), data.train, data)
-    folder = FOLDER / pretrained
-    card = (folder / CARD).read_text() if (folder / CARD).exists() else ""
-    defence.save(folder)
-    (folder / CARD).write_text(card)
     drawn = draw_further(data.classes.ids, **DRAWN, image_size=32, colour="rgb", crop_to_roi=True)
-    few = data.validate.take(np.arange(CHECKED))
-    sets = {"validation": data.validate, f"validation, first {CHECKED}": few, "drawn": drawn}
-    victim = Victim(defence.classifier, temperature=defence.temperature)
-    write_json(
-        folder / "figures.json",
-        {which: pgd_figures(victim, images.images, images.labels, SIGNS.standard) for which, images in sets.items()},
-    )
+    sets = {
+        "validation": data.validate,
+        f"validation, first {CHECKED}": data.validate.take(np.arange(CHECKED)),
+        "drawn": drawn,
+    }
+    for name in names or SHIPPED:
+        whole = name == "published"
+        defence, minutes = (Defence.load(PUBLISHED), None) if whole else defend(name, ROWS[name], data)
+        folder = FOLDER / SHIPPED[name]
+        card = (folder / CARD).read_text() if (folder / CARD).exists() else ""
+        defence.save(folder)
+        (folder / CARD).write_text(card)
+        victim = Victim(defence.classifier, temperature=defence.temperature)
+        figures = {
+            which: pgd_figures(victim, images.images, images.labels, SIGNS.standard) for which, images in sets.items()
+        }
+        write_json(folder / FIGURES, {"train_minutes": minutes, **figures})
+
+
+@main.command("measure")
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@archives_option
+def measure_rows(names: tuple[str, ...], archives: Path) -> None:
+    """Attack rows of the table, all by default, on the official test set."""
+    from robust_distillation.pretrained import load_pretrained, pretrained_folder
+
+    data = load(archives)
+    test = data.test.take(np.argsort(data.test.ids))
+
+    def defence(name: str) -> tuple["Defence", float | None]:
+        if name not in SHIPPED:
+            return defend(name, ROWS[name], data)
+        shipped = SHIPPED[name]
+        return load_pretrained(shipped), read_json(pretrained_folder(shipped) / FIGURES)["train_minutes"]
+
+    for name in names or (*ROWS, "published"):
+        for rows in fill(name, partial(defence, name), test, SIGNS, data.build, METRICS):
+            keep(METRICS, rows=rows, command=COMMAND.format("measure") + " [NAME ...]")
 
 
 if __name__ == "__main__":
