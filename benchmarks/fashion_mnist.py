@@ -40,7 +40,9 @@ CHOICE, METRICS = (Path(f"results/fashion_mnist/{name}.json") for name in ("choi
 COMMAND = "python benchmarks/fashion_mnist.py {} --archives FOLDER [NAME ...]"
 SETS = ("train", "validate", "trusted", "test")
 EPSILON = 0.1
-JUDGING = Judging(images=1000, epsilons=(0.05, EPSILON), standard_images=1000, standard=(EPSILON,), l2=1.5)
+JUDGING = Judging(
+    images=1000, adaptive_images=500, epsilons=(0.05, EPSILON), standard_images=1000, standard=(EPSILON,), l2=1.5
+)
 BUDGET, TENTH = 14_000, 1_400  # steps of 128 images
 
 VARIED = Augmentation(rotation=0.05, scale=0.05, shift=1.0, contrast=0.1, mirror=0.5)
