@@ -1,4 +1,5 @@
 import ast
+import os
 import pkgutil
 import subprocess
 import sys
@@ -51,6 +52,14 @@ def test_plain_import_loads_nothing_heavy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {module.partition(".")[0] for module in loaded} & set(HEAVY)
     assert [module for module in loaded if module.startswith("robust_distillation")] == ["robust_distillation"]
+
+
+@pytest.mark.parametrize(("given", "left"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_onednn_is_on_wherever_nobody_has_set_it(given: dict[str, str], left: str) -> None:
+    code = "import os, robust_distillation; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    others = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=others | given)
+    assert done.stdout.strip() == left
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,12 @@ Example:
     The other examples of this package start from these names; `help(rd.PGD)` shows one.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# TensorFlow leaves oneDNN off on processors without AVX512-VNNI, where networks train faster with it all the same.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 if TYPE_CHECKING:
     from robust_distillation.auditing.audit import audit as audit
