@@ -34,6 +34,17 @@ def test_counts_are_those_of_the_normal_distribution(halves):
     np.testing.assert_allclose(counts[:, 1] / 5000, expected, atol=4 * 0.5 / np.sqrt(5000))
 
 
+def test_batch_normalisation_counts(halves):
+    norm_of_logits = keras.layers.BatchNormalization(epsilon=0)
+    model = keras.Model(halves.input, norm_of_logits(halves.output))
+    moved = 0.4  # how far up it moves the boundary, in terms of the logits
+    norm_of_logits.set_weights([np.ones(2), np.zeros(2), np.array([0, moved]), np.ones(2)])
+    values = np.array([0.5, 0.55, 0.6, 0.7])
+    counts = Smoothed(model, sigma=SIGMA).count(plain(values), 5000, first=0, stream=0)
+    expected = norm.cdf((4 * (values - 0.5) - moved) / SIGMA)
+    np.testing.assert_allclose(counts[:, 1] / 5000, expected, atol=4 * 0.5 / np.sqrt(5000))
+
+
 def test_no_certificate_exceeds_the_distance_to_the_boundary(halves):
     values = np.linspace(0.2, 0.8, 61)
     distances = 4 * np.abs(values - 0.5)
