@@ -3,20 +3,21 @@
 Usage:
     python benchmarks/fashion_mnist.py choose --archives FOLDER [NAME ...]
     python benchmarks/fashion_mnist.py measure --archives FOLDER [NAME ...]
-    python benchmarks/fashion_mnist.py certify --archives FOLDER [NAME ...]
+    python benchmarks/fashion_mnist.py certify --archives FOLDER [--draws 10000] [NAME ...]
+    python benchmarks/fashion_mnist.py draw --archives FOLDER [--draws 10000]
 
 FOLDER holds the four IDX files. `choose` trains candidates for a part of the time and judges them on validation images;
 the test set is not read. `measure` trains the rows of the table, attacks them on the test set and puts them into
-results/fashion_mnist/metrics.json; `certify` adds certified accuracies of smoothed networks. Rows are written as they
-come, and what is there is not made again: a training that was killed goes on with its last epoch, an attack and a
-certification with the last hundred images.
+results/fashion_mnist/metrics.json; `certify` adds certified accuracies of smoothed networks, and `draw` makes
+docs/images/certified_fashion_mnist.png of them. Rows are written as they come, and what is there is not made again: a
+training that was killed goes on with its last epoch, an attack and a certification with the last hundred images.
 """
 
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -33,9 +34,11 @@ from robust_distillation.params import load_params
 from robust_distillation.records import Classes
 
 if TYPE_CHECKING:
+    from robust_distillation.auditing.certification import Certification
     from robust_distillation.defences.defence import Defence
 
 BUILD = Path("build/fashion_mnist")
+FIGURE = Path("docs/images/certified_fashion_mnist.png")
 CHOICE, METRICS = (Path(f"results/fashion_mnist/{name}.json") for name in ("choice", "metrics"))
 COMMAND = "python benchmarks/fashion_mnist.py {} --archives FOLDER [NAME ...]"
 SETS = ("train", "validate", "trusted", "test")
@@ -71,7 +74,7 @@ NOISY = replace(
     GUIDED, method="consistency", architecture="lenet", average=0.99, weight_decay=5e-4, precision="float32"
 )
 SMOOTHED = {f"sigma {sigma:g}": replace(NOISY, smoothing=Smoothing(sigma=sigma)) for sigma in (0.25, 0.5, 1.0)}
-CERTIFIED, DRAWS, RADII = 500, 10_000, (0.25, 0.5, 0.75, 1.0)
+CERTIFIED, RADII = 500, (0.25, 0.5, 0.75, 1.0)
 
 
 def load(archives: Path) -> Data:
@@ -133,36 +136,61 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
             keep(METRICS, rows=rows, command=COMMAND.format("{measure,certify}"))
 
 
-@main.command()
-@click.argument("names", nargs=-1, metavar="[NAME ...]")
-@archives_option
-def certify(names: tuple[str, ...], archives: Path) -> None:
-    """Train networks with noise, all by default, and certify them on the test set."""
+draws_option = click.option("--draws", default=10_000, show_default=True, help="Of an image.")
+
+
+def certification(name: str, draws: int, data: Data) -> "tuple[Certification, dict[str, Any]]":
+    """Train a network with noise and certify it; return what came of it, and what is noted of the training."""
     from robust_distillation.auditing.certification import Certification, certify_in_shards
     from robust_distillation.defences.smoothing import Certificates, Smoothed
     from robust_distillation.stages.shards import Shards
 
-    data, rows = load(archives), rows_of(METRICS)
     test = data.test.take(np.argsort(data.test.ids)[:CERTIFIED])
+    settings = for_steps(SMOOTHED[name], 4_000, len(data.train))
+    model, noted = on_labels(name, settings, data.train, data)
+    sigma = settings.smoothing.sigma
+    found = certify_in_shards(
+        Smoothed(model, sigma=sigma, seed=1),
+        test.images,
+        n0=100,
+        n=draws,
+        alpha=0.001,
+        done=Shards(BUILD / "certificates" / f"{name}, {draws} draws", Certificates),
+    )
+    told = {
+        "architecture": settings.architecture,
+        "parameters": model.count_params(),
+        "train_minutes": noted["minutes"],
+    }
+    shape = test.features.shape[1:]
+    return Certification(certificates=found, labels=test.labels, sigma=sigma, shape=shape), told
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME ...]")
+@archives_option
+@draws_option
+def certify(names: tuple[str, ...], archives: Path, draws: int) -> None:
+    """Train networks with noise, all by default, and certify them on the test set."""
+    data, rows = load(archives), rows_of(METRICS)
     for name in names or SMOOTHED:
-        if name not in {row["name"] for row in rows}:
-            settings = for_steps(SMOOTHED[name], 4_000, len(data.train))
-            model, noted = on_labels(name, settings, data.train, data)
-            sigma = settings.smoothing.sigma
-            found = certify_in_shards(
-                Smoothed(model, sigma=sigma, seed=1),
-                test.images,
-                n0=100,
-                n=DRAWS,
-                alpha=0.001,
-                done=Shards(BUILD / "certificates" / name, Certificates),
-            )
-            certified = Certification(
-                certificates=found, labels=test.labels, sigma=sigma, shape=test.features.shape[1:]
-            ).to_dict(RADII)
-            rows.append({"name": name, "certified": certified, "draws": DRAWS, "parameters": model.count_params()})
-            rows[-1] |= {"train_minutes": noted["minutes"], "commit": git("rev-parse", "HEAD")}
+        if (name, draws) not in {(row["name"], row.get("draws")) for row in rows}:
+            found, told = certification(name, draws, data)
+            rows.append({"name": name, "draws": draws, "certified": found.to_dict(RADII), **told})
+            rows[-1] |= {"commit": git("rev-parse", "HEAD")}
             keep(METRICS, rows=rows, command=COMMAND.format("{measure,certify}"))
+
+
+@main.command()
+@archives_option
+@draws_option
+def draw(archives: Path, draws: int) -> None:
+    """Draw what is certified of all networks, by radius."""
+    from robust_distillation.auditing.certification import certification_figure
+
+    data = load(archives)
+    found = {name: certification(name, draws, data)[0] for name in SMOOTHED}
+    certification_figure(found).savefig(FIGURE, dpi=90)
 
 
 if __name__ == "__main__":

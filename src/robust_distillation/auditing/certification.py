@@ -83,9 +83,7 @@ def certification_figure(found: Mapping[str, Certification]) -> "Figure":
     first = next(iter(found.values()))
     side = float(np.sqrt(np.prod(first.shape)))
     curves = {
-        f"{name}, sigma {one.sigma:g}": np.where(
-            one.certificates.standing(one.labels, 0.0), one.certificates.radii, -1.0
-        )
+        name: np.where(one.certificates.standing(one.labels, 0.0), one.certificates.radii, -1.0)
         for name, one in found.items()
     }
     return certified_curves(curves, side)

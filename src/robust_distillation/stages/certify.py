@@ -33,7 +33,7 @@ def main(params: Params) -> None:
     )
     found = Certification(certificates=certificates, labels=test.labels, sigma=sigma, shape=test.features.shape[1:])
     report_metrics("certify", found.to_dict(asked.radii))
-    report_figure("certified_accuracy", certification_figure({params.smoothed.method: found}))
+    report_figure("certified_accuracy", certification_figure({f"{params.smoothed.method}, sigma {sigma:g}": found}))
     with replacing(CERTIFIED) as temporary, temporary.open("w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["id", "label", "answer", "radius"])
