@@ -70,9 +70,7 @@ ROWS: dict[str, Row] = {
     "ours": Row(student(GUIDED), BUDGET),
 }
 
-NOISY = replace(
-    GUIDED, method="consistency", architecture="lenet", average=0.99, weight_decay=5e-4, precision="float32"
-)
+NOISY = replace(GUIDED, method="consistency", architecture="cnn", average=0.99, weight_decay=5e-4, precision="float32")
 SMOOTHED = {f"sigma {sigma:g}": replace(NOISY, smoothing=Smoothing(sigma=sigma)) for sigma in (0.25, 0.5, 1.0)}
 CERTIFIED, RADII = 500, (0.25, 0.5, 0.75, 1.0)
 
