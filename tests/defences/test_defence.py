@@ -132,7 +132,9 @@ def test_the_student_of_a_network_with_an_outlier_class_is_a_plain_one(problem, 
     answers = with_outlier.answer(problem.images)
     assert answers.logits.shape == (60, 4)
     assert (answers.best == problem.labels).mean() > 0.9
-    np.testing.assert_array_equal(answers.logits, with_outlier.abstention.student.predict(problem.images)[:, :4])
+    # Products of four columns and of five may be rounded in another way.
+    of_network = with_outlier.abstention.student.predict(problem.images)[:, :4]
+    np.testing.assert_allclose(answers.logits, of_network, rtol=1e-6, atol=1e-6)
 
 
 def test_an_outlier_class_is_saved_beside_the_student_and_answers_and_is_attacked_as_before(
