@@ -2,14 +2,15 @@
 
 Usage:
     python benchmarks/fashion_mnist.py choose --archives FOLDER [NAME ...]
+    python benchmarks/fashion_mnist.py choose-noise --archives FOLDER
     python benchmarks/fashion_mnist.py measure --archives FOLDER [NAME ...]
     python benchmarks/fashion_mnist.py certify --archives FOLDER [--draws 10000] [NAME ...]
     python benchmarks/fashion_mnist.py draw --archives FOLDER [--draws 10000]
 
-FOLDER holds the four IDX files. `choose` trains candidates for a part of the time and judges them on validation images;
-the test set is not read. `measure` trains the rows of the table, attacks them on the test set and puts them into
-results/fashion_mnist/metrics.json; `certify` adds certified accuracies of smoothed networks, and `draw` makes
-docs/images/certified_fashion_mnist.png of them. Rows are written as they come, and what is there is not made again: a
+FOLDER holds the four IDX files. `choose` trains candidates for a part of the time and judges them on validation images,
+`choose-noise` networks that are to be smoothed; the test set is not read. `measure` trains the rows of the table, attacks
+them on the test set and puts them into results/fashion_mnist/metrics.json; `certify` adds certified accuracies of
+smoothed networks, and `draw` makes docs/images/certified_fashion_mnist.png of them. Rows are written as they come, and what is there is not made again: a
 training that was killed goes on with its last epoch, an attack and a certification with the last hundred images.
 """
 
@@ -23,13 +24,25 @@ import click
 import numpy as np
 from pipeline import git
 from recipes import BASE, PLAIN, SOFTENED, Row, for_steps, student
-from student import Data, Judging, archives_option, around, fill, fit, keep, on_labels, pgd_figures, rows_of
+from student import (
+    Data,
+    Judging,
+    archives_option,
+    around,
+    fill,
+    fingerprint,
+    fit,
+    keep,
+    on_labels,
+    pgd_figures,
+    rows_of,
+)
 
 from robust_distillation.classifiers.settings import Adversary, Augmentation, Smoothing, Training
 from robust_distillation.dataset.generator import DatasetGenerator
 from robust_distillation.dataset.pickles import ImageSet
 from robust_distillation.dataset.sources import SOURCES
-from robust_distillation.files import read_record, write_json
+from robust_distillation.files import read_record
 from robust_distillation.params import load_params
 from robust_distillation.records import Classes
 
@@ -70,9 +83,20 @@ ROWS: dict[str, Row] = {
     "ours": Row(student(GUIDED), BUDGET),
 }
 
-NOISY = replace(GUIDED, method="consistency", architecture="cnn", average=0.99, weight_decay=5e-4, precision="float32")
-SMOOTHED = {f"sigma {sigma:g}": replace(NOISY, smoothing=Smoothing(sigma=sigma)) for sigma in (0.25, 0.5, 1.0)}
+NOISY = replace(
+    GUIDED, method="consistency", architecture="lenet", average=0.99, weight_decay=5e-4, precision="float32"
+)
+STILL = replace(NOISY, augmentation=Augmentation())
+NOISES: dict[str, Training] = {
+    "consistency": NOISY,
+    "consistency, no variation": STILL,
+    "gaussian": replace(NOISY, method="gaussian"),
+    "gaussian, no variation": replace(STILL, method="gaussian"),
+}
+SIGMAS = {f"sigma {sigma:g}": Smoothing(sigma=sigma) for sigma in (0.25, 0.5, 1.0)}
+SMOOTHED = {name: replace(NOISY, smoothing=smoothing) for name, smoothing in SIGMAS.items()}
 CERTIFIED, RADII = 500, (0.25, 0.5, 0.75, 1.0)
+FEW = 1_000  # draws, to choose by
 
 
 def load(archives: Path) -> Data:
@@ -114,7 +138,7 @@ def choose(names: tuple[str, ...], archives: Path) -> None:
             figures = pgd_figures(model, data.validate.images, data.validate.labels, JUDGING.standard)
             rows.append({"name": name, "steps": TENTH, **figures, "images": len(data.validate)})
             rows[-1] |= {"train_minutes": noted["minutes"], "commit": noted["commit"]}
-            write_json(CHOICE, {"rows": rows, "command": COMMAND.format("choose")})
+            keep(CHOICE, rows=rows, command=COMMAND.format("{choose,choose-noise}"))
 
 
 @main.command("measure")
@@ -137,31 +161,49 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
 draws_option = click.option("--draws", default=10_000, show_default=True, help="Of an image.")
 
 
-def certification(name: str, draws: int, data: Data) -> "tuple[Certification, dict[str, Any]]":
-    """Train a network with noise and certify it; return what came of it, and what is noted of the training."""
+def certification(
+    name: str, noisy: Training, draws: int, images: ImageSet, data: Data
+) -> "tuple[Certification, dict[str, Any]]":
+    """Train a network with noise and certify the first images; return what came of it, and what is noted of both.
+
+    Args:
+        name: of the network and its certificates.
+        noisy: how it is trained, its steps aside.
+        draws: of an image.
+        images: the first of them are certified.
+        data: to train on.
+    """
     from robust_distillation.auditing.certification import Certification, certify_in_shards
     from robust_distillation.defences.smoothing import Certificates, Smoothed
     from robust_distillation.stages.shards import Shards
 
-    test = data.test.take(np.argsort(data.test.ids)[:CERTIFIED])
-    settings = for_steps(SMOOTHED[name], 4_000, len(data.train))
+    some = images.take(np.argsort(images.ids)[:CERTIFIED])
+    settings = for_steps(noisy, 4_000, len(data.train))
     model, noted = on_labels(name, settings, data.train, data)
     sigma = settings.smoothing.sigma
     found = certify_in_shards(
         Smoothed(model, sigma=sigma, seed=1),
-        test.images,
+        some.images,
         n0=100,
         n=draws,
         alpha=0.001,
-        done=Shards(BUILD / "certificates" / f"{name}, {draws} draws", Certificates),
+        done=Shards(BUILD / "certificates" / f"{name}-{fingerprint(model)}-{draws}", Certificates),
     )
-    told = {
-        "architecture": settings.architecture,
-        "parameters": model.count_params(),
-        "train_minutes": noted["minutes"],
-    }
-    shape = test.features.shape[1:]
-    return Certification(certificates=found, labels=test.labels, sigma=sigma, shape=shape), told
+    told = {"draws": draws, "train_minutes": noted["minutes"], "commit": git("rev-parse", "HEAD")}
+    shape = some.features.shape[1:]
+    return Certification(certificates=found, labels=some.labels, sigma=sigma, shape=shape), told
+
+
+@main.command("choose-noise")
+@archives_option
+def choose_noise(archives: Path) -> None:
+    """Judge ways to train with noise of sigma 0.25 by what is certified of validation images."""
+    data, rows = load(archives), rows_of(CHOICE, "noise")
+    for name, noisy in NOISES.items():
+        if name not in {row["name"] for row in rows}:
+            found, told = certification(name, noisy, FEW, data.validate, data)
+            rows.append({"name": name, "certified": found.to_dict(RADII), **told})
+            keep(CHOICE, noise=rows, command=COMMAND.format("{choose,choose-noise}"))
 
 
 @main.command()
@@ -173,9 +215,8 @@ def certify(names: tuple[str, ...], archives: Path, draws: int) -> None:
     data, rows = load(archives), rows_of(METRICS)
     for name in names or SMOOTHED:
         if (name, draws) not in {(row["name"], row.get("draws")) for row in rows}:
-            found, told = certification(name, draws, data)
-            rows.append({"name": name, "draws": draws, "certified": found.to_dict(RADII), **told})
-            rows[-1] |= {"commit": git("rev-parse", "HEAD")}
+            found, told = certification(name, SMOOTHED[name], draws, data.test, data)
+            rows.append({"name": name, "certified": found.to_dict(RADII), **told})
             keep(METRICS, rows=rows, command=COMMAND.format("{measure,certify}"))
 
 
@@ -187,7 +228,7 @@ def draw(archives: Path, draws: int) -> None:
     from robust_distillation.auditing.certification import certification_figure
 
     data = load(archives)
-    found = {name: certification(name, draws, data)[0] for name in SMOOTHED}
+    found = {name: certification(name, noisy, draws, data.test, data)[0] for name, noisy in SMOOTHED.items()}
     certification_figure(found).savefig(FIGURE, dpi=90)
 
 

@@ -297,6 +297,11 @@ def pgd_figures(
     }
 
 
+def fingerprint(model: "keras.Model") -> str:
+    """Return what names the weights of a model."""
+    return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()[:12]
+
+
 def columns(
     name: str, defence: "Defence", test: ImageSet, judging: Judging, build: Path
 ) -> dict[str, Callable[[], dict[str, Any]]]:
@@ -311,8 +316,7 @@ def columns(
     from robust_distillation.threats.evasion.sign import PGD
     from robust_distillation.threats.evasion.victim import Victim
 
-    weights = b"".join(weight.tobytes() for weight in defence.student.get_weights())
-    done = Shards(build / "attacks" / f"{name}-{hashlib.sha256(weights).hexdigest()[:12]}", Verdicts)
+    done = Shards(build / "attacks" / f"{name}-{fingerprint(defence.student)}", Verdicts)
     images, labels = test.images, test.labels
     groups = contrast_groups(images)
     student = Victim(defence.classifier, temperature=defence.temperature)
