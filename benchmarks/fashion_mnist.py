@@ -8,10 +8,11 @@ Usage:
     python benchmarks/fashion_mnist.py draw --archives FOLDER [--draws 10000]
 
 FOLDER holds the four IDX files. `choose` trains candidates for a part of the time and judges them on validation images,
-`choose-noise` networks that are to be smoothed; the test set is not read. `measure` trains the rows of the table, attacks
-them on the test set and puts them into results/fashion_mnist/metrics.json; `certify` adds certified accuracies of
-smoothed networks, and `draw` makes docs/images/certified_fashion_mnist.png of them. Rows are written as they come, and what is there is not made again: a
-training that was killed goes on with its last epoch, an attack and a certification with the last hundred images.
+`choose-noise` networks that are to be smoothed; the test set is not read. `measure` trains the rows of the table,
+attacks them on the test set and puts them into results/fashion_mnist/metrics.json. `certify` adds certified accuracies
+of smoothed networks, and `draw` makes docs/images/certified_fashion_mnist.png of them. Rows are written as they come,
+and what is there is not made again: a training that was killed goes on with its last epoch, an attack and a
+certification with the last hundred images.
 """
 
 from dataclasses import replace
@@ -94,7 +95,7 @@ NOISES: dict[str, Training] = {
     "gaussian, no variation": replace(STILL, method="gaussian"),
 }
 SIGMAS = {f"sigma {sigma:g}": Smoothing(sigma=sigma) for sigma in (0.25, 0.5, 1.0)}
-SMOOTHED = {name: replace(NOISY, smoothing=smoothing) for name, smoothing in SIGMAS.items()}
+SMOOTHED = {name: replace(NOISES["gaussian, no variation"], smoothing=smoothing) for name, smoothing in SIGMAS.items()}
 CERTIFIED, RADII = 500, (0.25, 0.5, 0.75, 1.0)
 FEW = 1_000  # draws, to choose by
 
