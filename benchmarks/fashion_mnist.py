@@ -94,8 +94,10 @@ NOISES: dict[str, Training] = {
     "gaussian": replace(NOISY, method="gaussian"),
     "gaussian, no variation": replace(STILL, method="gaussian"),
 }
-SIGMAS = {f"sigma {sigma:g}": Smoothing(sigma=sigma) for sigma in (0.25, 0.5, 1.0)}
-SMOOTHED = {name: replace(NOISES["gaussian, no variation"], smoothing=smoothing) for name, smoothing in SIGMAS.items()}
+SMOOTHED = {
+    f"sigma {sigma:g}": replace(NOISES["gaussian, no variation"], smoothing=Smoothing(sigma=sigma))
+    for sigma in (0.25, 0.5, 1.0)
+}
 CERTIFIED, RADII = 500, (0.25, 0.5, 0.75, 1.0)
 FEW = 1_000  # draws, to choose by
 
@@ -155,8 +157,7 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
         return around(network, ROWS[name], data.train, data), minutes
 
     for name in names or ROWS:
-        for rows in fill(name, partial(defence, name), test, JUDGING, BUILD, METRICS):
-            keep(METRICS, rows=rows, command=COMMAND.format("{measure,certify}"))
+        fill(name, partial(defence, name), test, JUDGING, BUILD, METRICS, COMMAND.format("{measure,certify}"))
 
 
 draws_option = click.option("--draws", default=10_000, show_default=True, help="Of an image.")

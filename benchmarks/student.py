@@ -20,7 +20,7 @@ images.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -402,8 +402,9 @@ def fill(
     judging: Judging,
     build: Path,
     path: Path,
-) -> Iterator[list[dict[str, Any]]]:
-    """Measure what a row of a table lacks, and yield all rows whenever there is more of it.
+    command: str,
+) -> None:
+    """Measure what a row of a table lacks, and write each column as it comes.
 
     Args:
         name: of the row.
@@ -412,17 +413,19 @@ def fill(
         judging: how hard.
         build: where the attack keeps what is done.
         path: of the table.
+        command: that makes the table.
     """
-    rows = {row["name"]: row for row in rows_of(path)}
-    row = rows.setdefault(name, {"name": name})
+    rows = rows_of(path)
+    if name not in {row["name"] for row in rows}:
+        rows.append({"name": name})
+    row = next(row for row in rows if row["name"] == name)
     if row.keys() >= COLUMNS:
         return
-    attacked, minutes = defence()
-    row["train_minutes"] = minutes
+    attacked, row["train_minutes"] = defence()
     for column, measured in columns(name, attacked, test, judging, build).items():
         if column not in row:
             row |= measured() | {"commit": git("rev-parse", "HEAD")}
-            yield list(rows.values())
+            keep(path, rows=rows, command=command)
 
 
 @click.group()
@@ -525,8 +528,8 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
         return load_pretrained(shipped), read_json(pretrained_folder(shipped) / FIGURES)["train_minutes"]
 
     for name in names or (*ROWS, "published"):
-        for rows in fill(name, partial(defence, name), test, SIGNS, data.build, METRICS):
-            keep(METRICS, rows=rows, command=COMMAND.format("measure") + " [NAME ...]")
+        command = COMMAND.format("measure") + " [NAME ...]"
+        fill(name, partial(defence, name), test, SIGNS, data.build, METRICS, command)
 
 
 if __name__ == "__main__":
