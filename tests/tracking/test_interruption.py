@@ -11,11 +11,13 @@ from robust_distillation.tracking import store
 from robust_distillation.tracking.runs import stage_run
 
 STAGE = """
+import signal
 import time
 import mlflow
 from robust_distillation.params import load_params
 from robust_distillation.tracking.runs import stage_run
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs are started without
 with stage_run("validate", load_params()):
     mlflow.initialize_logged_model(name="half")
     with mlflow.start_run(run_name="trial", nested=True):
