@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,7 +11,9 @@ from robust_distillation.classifiers.training import (
     batches_of_epoch,
     build,
     class_weights,
+    computed_in,
     evaluate,
+    has_bfloat16,
     one_hot,
     orders_of_epochs,
     predict_logits,
@@ -20,8 +21,6 @@ from robust_distillation.classifiers.training import (
     train_classifier,
 )
 from robust_distillation.errors import InputError
-
-CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -185,4 +184,21 @@ def test_bfloat16_is_for_the_training_alone_and_learns_as_well(problem):
     assert history["val_accuracy"][-1] > 0.9
     assert {weights.dtype.name for weights in rounded.get_weights()} == {"float32"}
     differ = any((one != other).any() for one, other in zip(exact.get_weights(), rounded.get_weights(), strict=True))
-    assert differ == ("avx512_bf16" in CPU or "amx_bf16" in CPU)
+    assert differ == has_bfloat16()
+
+
+@pytest.mark.parametrize(
+    ("flags", "has"),
+    [("flags : sse avx2 avx512_bf16 erms", True), ("Features : asimd bf16", True), ("flags : avx2 avx512f", False)],
+)
+def test_bfloat16_is_left_to_processors_that_have_it(flags, has, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(flags)
+    monkeypatch.setattr("robust_distillation.classifiers.training.CPU", tmp_path / "cpuinfo")
+    with computed_in("bfloat16"):
+        options = tf.config.optimizer.get_experimental_options()
+        assert options["auto_mixed_precision_onednn_bfloat16"] == has
+
+
+def test_a_processor_that_tells_nothing_has_no_bfloat16(tmp_path, monkeypatch):
+    monkeypatch.setattr("robust_distillation.classifiers.training.CPU", tmp_path / "none")
+    assert not has_bfloat16()
