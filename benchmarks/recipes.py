@@ -50,6 +50,7 @@ CANDIDATES: dict[str, Training] = {
     "srn, synthetic 0.5, weight decay 0.005, fgsm_ep, weight perturbation": replace(GUIDED, weight_perturbation=0.005),
     "srn, soft": SOFT,
     "srn_deep, soft": DEEP,
+    "small, former recipe": replace(GUIDED, architecture="srn_small"),
     "small": SMALL,
     "small, no synthetic signs": replace(SMALL, further_share=0.0),
     "small, no augmentation": replace(SMALL, augmentation=Augmentation()),
@@ -109,7 +110,7 @@ ROWS: dict[str, Row] = {
     "undefended": Row(student(PLAIN), 6_000),
     "distilled": Row(student(SOFTENED), 6_000, SOFTENED, 6_000, temperature=20.0),
     "distilled, extended": Row(student(SOFTENED, labels="outlier"), 6_000, SOFTENED, 6_000, measure="outlier"),
-    "adversarial training": Row(student(BASE), BUDGET),
+    "adversarial training": Row(student(GUIDED), BUDGET),
     "ours": Row(student(CHOSEN), DEEP_BUDGET),
 }
 
