@@ -386,12 +386,12 @@ def columns(
 
     return {
         "clean": clean,
+        "linf": alone,
+        "adaptive": whole,
         "linf_standard": lambda: {
             "linf_standard": {format_epsilon(epsilon): judged("linf", epsilon) for epsilon in judging.standard}
         },
         "l2_standard": lambda: {"l2_standard": {f"{judging.l2:g}": judged("l2", judging.l2)}},
-        "linf": alone,
-        "adaptive": whole,
     }
 
 
