@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 BUILD = Path("build/fashion_mnist")
 FIGURE = Path("docs/images/certified_fashion_mnist.png")
 CHOICE, METRICS = (Path(f"results/fashion_mnist/{name}.json") for name in ("choice", "metrics"))
-COMMAND = "python benchmarks/fashion_mnist.py {} --archives FOLDER [NAME ...]"
+CHOOSING = "python benchmarks/fashion_mnist.py {choose,choose-noise} --archives FOLDER [NAME ...]"
+MEASURING = "python benchmarks/fashion_mnist.py {measure,certify} --archives FOLDER [NAME ...]"
 SETS = ("train", "validate", "trusted", "test")
 EPSILON = 0.1
 JUDGING = Judging(
@@ -141,7 +142,7 @@ def choose(names: tuple[str, ...], archives: Path) -> None:
             figures = pgd_figures(model, data.validate.images, data.validate.labels, JUDGING.standard)
             rows.append({"name": name, "steps": TENTH, **figures, "images": len(data.validate)})
             rows[-1] |= {"train_minutes": noted["minutes"], "commit": noted["commit"]}
-            keep(CHOICE, rows=rows, command=COMMAND.format("{choose,choose-noise}"))
+            keep(CHOICE, rows=rows, command=CHOOSING)
 
 
 @main.command("measure")
@@ -157,7 +158,7 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
         return around(network, ROWS[name], data.train, data), minutes
 
     for name in names or ROWS:
-        fill(name, partial(defence, name), test, JUDGING, BUILD, METRICS, COMMAND.format("{measure,certify}"))
+        fill(name, partial(defence, name), test, JUDGING, BUILD, METRICS, MEASURING)
 
 
 draws_option = click.option("--draws", default=10_000, show_default=True, help="Of an image.")
@@ -205,7 +206,7 @@ def choose_noise(archives: Path) -> None:
         if name not in {row["name"] for row in rows}:
             found, told = certification(name, noisy, FEW, data.validate, data)
             rows.append({"name": name, "certified": found.to_dict(RADII), **told})
-            keep(CHOICE, noise=rows, command=COMMAND.format("{choose,choose-noise}"))
+            keep(CHOICE, noise=rows, command=CHOOSING)
 
 
 @main.command()
@@ -219,7 +220,7 @@ def certify(names: tuple[str, ...], archives: Path, draws: int) -> None:
         if (name, draws) not in {(row["name"], row.get("draws")) for row in rows}:
             found, told = certification(name, SMOOTHED[name], draws, data.test, data)
             rows.append({"name": name, "certified": found.to_dict(RADII), **told})
-            keep(METRICS, rows=rows, command=COMMAND.format("{measure,certify}"))
+            keep(METRICS, rows=rows, command=MEASURING)
 
 
 @main.command()

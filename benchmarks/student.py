@@ -416,9 +416,10 @@ def fill(
         command: that makes the table.
     """
     rows = rows_of(path)
-    if name not in {row["name"] for row in rows}:
-        rows.append({"name": name})
-    row = next(row for row in rows if row["name"] == name)
+    row = next((row for row in rows if row["name"] == name), None)
+    if row is None:
+        row = {"name": name}
+        rows.append(row)
     if row.keys() >= COLUMNS:
         return
     attacked, row["train_minutes"] = defence()
@@ -527,8 +528,8 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
         shipped = SHIPPED[name]
         return load_pretrained(shipped), read_json(pretrained_folder(shipped) / FIGURES)["train_minutes"]
 
+    command = COMMAND.format("measure") + " [NAME ...]"
     for name in names or (*ROWS, "published"):
-        command = COMMAND.format("measure") + " [NAME ...]"
         fill(name, partial(defence, name), test, SIGNS, data.build, METRICS, command)
 
 

@@ -37,8 +37,8 @@ SMALL = {
     "smoothed": {"epochs": 2},
     "certify": {"images": 10, "n": 100},
     "rivals": {"runtime": {"epochs": 2}, "members": 2},
-    "compare": {"filters": ["median+jpeg", "reform"], "images": 10, "standard_images": 0, "draws": 2},
-    "privacy": {"models": ["undefended"], "images": 40, "networks": 3, "network": {"epochs": 1}, "draws": 2},
+    "compare": {"filters": ["median+jpeg", "reform"], "images": 10, "standard_images": 0, "draws": 2, "l2": [0.5]},
+    "privacy": {"models": ["undefended", "student"], "images": 40, "networks": 3, "network": {"epochs": 1}, "draws": 2},
     "robustness": {"attacks": ["fgsm", "pgd"], "epsilons": ["4/255", "8/255"], "steps": 20, "queries": 10},
     "promotion": {"min_clean_accuracy": 0, "min_coverage": 0, "min_robust_accuracy": 0},
 }

@@ -43,9 +43,8 @@ def tab(chromium, served):
     page, asked = chromium.new_page(viewport={"width": 1280, "height": 900}), []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: asked.append(f"error: {error}"))
-    page.set_default_timeout(1000 * PATIENCE)
     page.goto(f"http://127.0.0.1:{served}")
-    page.get_by_text("True class: Stop").wait_for()
+    page.get_by_text("True class: Stop").wait_for(timeout=1000 * PATIENCE)
     yield page
     page.close()
     local = (f"http://127.0.0.1:{served}", f"ws://127.0.0.1:{served}", "data:", "blob:")
@@ -54,7 +53,7 @@ def tab(chromium, served):
 
 def test_a_drawn_sign_is_attacked_and_answered_twice(tab):
     for text in ("Undefended", "Defended", "what was added, amplified", "abstention: score"):
-        tab.get_by_text(text, exact=False).first.wait_for()
+        tab.get_by_text(text, exact=False).first.wait_for(timeout=1000 * PATIENCE)
     expect(tab.locator("img")).to_have_count(3, timeout=1000 * PATIENCE)
 
 
@@ -72,9 +71,9 @@ def test_another_attack_gives_another_answer(tab):
 def test_an_image_of_ones_own_is_fitted(tab, tmp_path):
     Image.new("RGB", (50, 40), "red").save(tmp_path / "mine.png")
     tab.get_by_text("an image of yours").click()
-    tab.get_by_text("Drop an image on the left").wait_for()
+    tab.get_by_text("Drop an image on the left").wait_for(timeout=30_000)
     tab.locator("input[type=file]").set_input_files(tmp_path / "mine.png")
-    tab.get_by_text("fitted from 50x40 to 32x32 pixels").wait_for()
+    tab.get_by_text("fitted from 50x40 to 32x32 pixels").wait_for(timeout=60_000)
 
 
 def test_nobody_but_this_machine_is_served(served):
