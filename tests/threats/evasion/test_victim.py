@@ -174,7 +174,7 @@ def test_folding_changes_no_logit_and_takes_what_it_can():
 
 
 def test_what_fools_only_the_bfloat16_stand_in_is_attacked_again(other_problem):
-    victim = accelerated(other_problem.model, precision="bfloat16")
+    victim = Victim(other_problem.model, stand_in=Victim(folded(other_problem.model, "bfloat16")))
     rough = victim.stand_in.predict_logits(other_problem.images, other_problem.labels)
     exact = victim.predict_logits(other_problem.images, other_problem.labels)
     assert 0 < np.abs(rough - exact).max() < 0.3
@@ -189,6 +189,16 @@ def test_what_fools_only_the_bfloat16_stand_in_is_attacked_again(other_problem):
             )
             <= 1
         )
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"), [("flags : avx512_bf16", "mixed_bfloat16"), ("flags : avx2", "float32")]
+)
+def test_a_victim_is_accelerated_in_what_the_processor_multiplies(flags, precision, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(flags)
+    monkeypatch.setattr("robust_distillation.classifiers.training.CPU", tmp_path / "cpuinfo")
+    searched = accelerated(convolutions(), precision="bfloat16").stand_in.model
+    assert {layer.dtype_policy.name for layer in searched.layers} == {"float32", precision}
 
 
 def test_only_known_kinds_are_accelerated(problem):

@@ -8,6 +8,7 @@ import numpy as np
 from keras import layers
 
 from robust_distillation.arrays import Array
+from robust_distillation.classifiers.training import has_bfloat16
 from robust_distillation.errors import InputError
 from robust_distillation.settings import Precision
 from robust_distillation.threats.evasion.victim import Victim
@@ -21,7 +22,8 @@ def accelerated(model: keras.Model, *, precision: Precision = "float32", **setti
     Args:
         model: a functional or sequential Keras model that returns logits.
         precision: of the inner layers. With `bfloat16` the first and the last layer stay in float32, so that a small
-            change of a pixel is seen and logits are not rounded to three digits.
+            change of a pixel is seen and logits are not rounded to three digits. A processor that would have to imitate
+            bfloat16 computes all of it in float32.
         settings: of `Victim`.
 
     Raises:
@@ -33,7 +35,8 @@ def accelerated(model: keras.Model, *, precision: Precision = "float32", **setti
         >>> np.flatnonzero(victim.fooled(adversarial, labels))
         array([4, 5])
     """
-    return Victim(model, **settings, stand_in=Victim(folded(model, precision), **settings))
+    quickest: Precision = "float32" if precision == "bfloat16" and not has_bfloat16() else precision
+    return Victim(model, **settings, stand_in=Victim(folded(model, quickest), **settings))
 
 
 def folded(model: keras.Model, precision: Precision = "float32") -> keras.Model:
