@@ -101,6 +101,17 @@ def test_the_stand_in_of_compression_loses_what_compression_loses(images):
     np.testing.assert_allclose(best, images[..., :1], atol=3 / 255)
 
 
+@pytest.mark.parametrize("weight", [0.02, 0.1, 0.5])
+def test_the_stand_in_of_total_variation_flattens_as_it_does(images, weight):
+    chosen = build_filter("total_variation", InputFilters(total_variation=weight))
+    lost, apart = chosen(images) - images, chosen.smooth(tf.constant(images)).numpy() - chosen(images)
+    assert np.abs(apart).mean() < 0.3 * np.abs(lost).mean()
+    even = tf.Variable(np.full_like(images, 0.5))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(chosen.smooth(even))
+    np.testing.assert_allclose(tape.gradient(total, even), 1, atol=1e-3)  # what is even moves as a whole
+
+
 def test_a_stack_is_one_after_the_other(images):
     stack = build_filter("jpeg+median+bit_depth", SETTINGS)
     assert isinstance(stack, Stack)
