@@ -190,6 +190,12 @@ def test_seed_decides_and_workers_do_not(make_raw, tmp_path, monkeypatch):
     assert all(one != other for one, other in zip(files["a"], files["c"], strict=True))
 
 
+def test_folders_and_files_may_be_named_by_text(make_raw, tmp_path):
+    splits = generate(str(make_raw().write()))
+    splits.save(str(tmp_path))
+    assert ImageSet.load(str(tmp_path / "train.p")).ids.tolist() == splits.train.ids.tolist()
+
+
 def test_saved_sets_load_and_info_counts(make_raw, tmp_path):
     splits = generate(make_raw().write())
     splits.save(tmp_path)

@@ -97,8 +97,8 @@ PARTS = [(), ("autoencoder",), ("detector",), ("abstention",), ("autoencoder", "
 def test_what_is_loaded_answers_and_is_attacked_as_what_was_saved(problem, defence, parts, tmp_path):
     given = {part: getattr(defence, part) for part in parts}
     made = Defence(student=defence.student, classes=CLASSES, temperature=3.0, **given)
-    made.save(tmp_path / "defence")
-    loaded = Defence.load(tmp_path / "defence")
+    made.save(str(tmp_path / "defence"))
+    loaded = Defence.load(str(tmp_path / "defence"))
     same(loaded.answer(problem.images), made.answer(problem.images))
     assert loaded.classes == CLASSES
     goal = "deny" if {"detector", "abstention"} & set(parts) else None

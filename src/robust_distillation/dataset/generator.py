@@ -65,8 +65,9 @@ class Splits:
     mirror: list[int]
     info: str
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write train.p, validate.p, test.p, trusted.p, classes.json and info.txt."""
+        folder = Path(folder)
         for name in SETS:
             getattr(self, name).save(folder / f"{name}.p")
         write_json(folder / "classes.json", {"ids": self.classes, "names": self.names, "mirror": self.mirror})
@@ -135,7 +136,7 @@ class DatasetGenerator:
         if not isinstance(self.n_workers, int) or (self.n_workers < 1 and self.n_workers != -1):
             raise InputError(f"n_workers must be at least 1, or -1 for one per core. Received: {self.n_workers!r}")
 
-    def generate(self, raw_folder: Path, *, source: str | None = None) -> Splits:
+    def generate(self, raw_folder: str | Path, *, source: str | None = None) -> Splits:
         """Read the raw files and make the sets.
 
         Args:
@@ -150,6 +151,7 @@ class DatasetGenerator:
             InputError: a file is missing, corrupt or unsafe, a class does not exist or has too few images, a track is
                 in two sets of the source, or grey and coloured images are mixed.
         """
+        raw_folder = Path(raw_folder)
         rng = np.random.default_rng(self.seed)
         layout = _layout(raw_folder)
         origin = SOURCES[source or LAYOUTS[layout]]

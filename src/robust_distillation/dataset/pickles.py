@@ -93,12 +93,12 @@ class ImageSet:
         rows = rows if rows.size else rows.astype(np.int64)
         return ImageSet(**{name: array[rows] for name, array in vars(self).items()})
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the set as a pickle of one dict, one key per attribute; the same set gives the same bytes."""
-        save_pickle(path, vars(self))
+        save_pickle(Path(path), vars(self))
 
     @classmethod
-    def load(cls, path: Path) -> "ImageSet":
+    def load(cls, path: str | Path) -> "ImageSet":
         """Read a set that `save` wrote, or a pickle of `features` and `labels` [, `sizes`, `coords`].
 
         Where the file has none, ids are made from its name and the row, tracks are -1, sizes are those of the stored
@@ -108,6 +108,7 @@ class ImageSet:
             InputError: the file is missing, corrupt, holds anything but arrays and plain containers, lacks features or
                 labels, or has arrays whose type or shape does not fit.
         """
+        path = Path(path)
         values = load_pickle(path)
         for name in ("features", "labels"):
             if not isinstance(values.get(name), np.ndarray):

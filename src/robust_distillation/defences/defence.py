@@ -183,7 +183,7 @@ class Defence:
 
         return Victim(classify, temperature=self.temperature, refusal=refusal if self.refuses else None, goal=goal)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the networks as Keras files, and defence.json, into a folder, which is replaced as a whole."""
         networks = self._networks
         detector, abstention = self.detector, self.abstention
@@ -195,19 +195,20 @@ class Defence:
             abstention=None if abstention is None else Abstaining(**abstention.settings),
             networks=list(networks),
         )
-        with replacing(folder) as temporary:
+        with replacing(Path(folder)) as temporary:
             temporary.mkdir()
             for name, network in networks.items():
                 save_model(network, temporary / f"{name}.keras")
             write_json(temporary / COMPOSITION, asdict(composition))
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote; Keras files in safe mode, which runs no code from them.
 
         Raises:
             InputError: a file is missing, damaged or of something else.
         """
+        folder = Path(folder)
         path = folder / COMPOSITION
         stored = read_record(path, Composition)
         unsure = stored.abstention

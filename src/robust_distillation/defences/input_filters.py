@@ -280,7 +280,7 @@ class TotalVariation:
 
 
 def _divergence(down: tf.Tensor, across: tf.Tensor) -> tf.Tensor:
-    """Return the negative divergence of a field (N, H, W, C) by its two components, nothing flowing in at the border."""
+    """Return the negative divergence of a field by its two components (N, H, W, C); nothing crosses the border."""
     above = tf.pad(down, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1]
     before = tf.pad(across, [[0, 0], [0, 0], [1, 0], [0, 0]])[:, :, :-1]
     return above - down + before - across
