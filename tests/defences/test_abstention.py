@@ -55,7 +55,7 @@ def test_passes_are_compared_at_the_temperature_and_the_attacker_judges_so_too(p
     np.testing.assert_allclose(distributions[2], expected, rtol=1e-6)
     given = {"passes": 6, "seed": 1, "class_distributions": distributions.tolist(), "temperature": 20.0}
     unsure = Abstention(problem.model, measure, **given)
-    passes = tf.nn.softmax(DropoutSampler(problem.model, passes=6, seed=1).predict_logits(problem.images) / 20)
+    passes = tf.nn.softmax(DropoutSampler(problem.model, passes=6, seed=1).predict_logits(problem.images)[1] / 20)
     by_hand = {
         "passes": divergence_from_mean(passes),
         "nearest_class": divergence_from_nearest(tf.reduce_mean(passes, axis=0), distributions),
@@ -63,8 +63,9 @@ def test_passes_are_compared_at_the_temperature_and_the_attacker_judges_so_too(p
     uncertainty = unsure.uncertainty(problem.images)
     np.testing.assert_allclose(uncertainty, by_hand[measure], rtol=1e-4, atol=1e-7)
     deployed = replace(unsure, threshold=float(np.median(uncertainty)) * 1.001)
-    margin = deployed.margin(tf.constant(problem.images), temperature=5.0).numpy()
-    np.testing.assert_array_equal(margin > 0, uncertainty > deployed.threshold)
+    logits, margin = deployed.judge(tf.constant(problem.images), temperature=5.0)
+    np.testing.assert_allclose(logits, predict_logits(problem.model, problem.images), atol=1e-4)
+    np.testing.assert_array_equal(margin.numpy() > 0, uncertainty > deployed.threshold)
 
 
 @pytest.fixture
@@ -85,7 +86,8 @@ def test_an_outlier_class_has_an_exact_margin_with_a_gradient_however_sure_the_s
     images = tf.constant(share * problem.images[3] + (1 - share) * problem.images[0])  # from class 0 to the last
     with tf.GradientTape() as tape:
         tape.watch(images)
-        margin = outlier.margin(images, temperature=1.0)
+        logits, margin = outlier.judge(images, temperature=1.0)
+    assert logits.shape == (60, 3)
     probability = outlier.uncertainty(images.numpy()).astype(np.float64)
     np.testing.assert_array_equal(margin > 0, probability > 0.3)
     odds = np.log(probability) - np.log1p(-probability) - np.log(0.3 / 0.7)
@@ -99,7 +101,7 @@ def test_an_outlier_class_has_an_exact_margin_with_a_gradient_however_sure_the_s
 
 @pytest.mark.parametrize(("threshold", "refused"), [(0.0, True), (1.0, False)])
 def test_the_ends_of_an_outlier_classs_threshold_refuse_all_and_none(problem, outlier, threshold, refused):
-    margin = replace(outlier, threshold=threshold).margin(problem.images[:1], temperature=1.0).numpy()
+    margin = replace(outlier, threshold=threshold).judge(problem.images[:1], temperature=1.0)[1].numpy()
     assert np.isfinite(margin).all()
     assert (margin > 0).all() == refused
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from robust_distillation.classifiers.storage import save_model
@@ -72,6 +73,21 @@ def test_the_attacker_judges_as_what_is_deployed_does(problem, defence):
     adversarial = ATTACK(defence.victim("deceive"), problem.images, problem.labels, epsilon=EPSILON)
     harmed = defence.answer(adversarial).harmful(problem.labels)
     np.testing.assert_array_equal(defence.victim("deceive").fooled(adversarial, problem.labels), harmed)
+
+
+def products(function, shape):
+    """How many convolutions and matrix products a function of images takes."""
+    graph = tf.function(function).get_concrete_function(tf.TensorSpec((None, *shape), tf.float32)).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    return sum(node.op in ("Conv2D", "MatMul") for node in nodes)
+
+
+@pytest.mark.parametrize("measure", ["passes", "nearest_class"])
+def test_what_lies_before_the_dropout_serves_answers_and_refusals(problem, defence, measure):
+    shape, unsure = problem.images.shape[1:], replace(defence.abstention, measure=measure)
+    whole = replace(defence, abstention=unsure).victim("deny")
+    last = sum(isinstance(layer, layers.Dense) for layer in problem.model.layers)
+    assert 0 < products(whole.outputs, shape) <= products(defence.classifier, shape) + last
 
 
 def test_denial_leaves_no_more_useful_answers_than_an_attack_on_the_student(problem, defence):

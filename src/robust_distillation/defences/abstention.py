@@ -66,29 +66,40 @@ class Abstention:
         with tf.init_scope():  # It may first be needed while a graph is traced, where no weights can be copied.
             return DropoutSampler(self.student, passes=self.passes, seed=self.seed)
 
-    def uncertainty(self, images: Array) -> Array:
-        """Return the uncertainty (N,), at least 0, of float32 images (N, H, W, C); each image's is its own alone."""
+    def answer(self, images: Array) -> tuple[Array, Array]:
+        """Return logits (N, K) of the classes and the uncertainty (N,), at least 0, of images, each by itself.
+
+        Args:
+            images: float32 (N, H, W, C) in [0, 1].
+        """
         if self.measure == "outlier":
-            return soften(predict_logits(self.student, images), 1.0)[:, -1]
-        return np.asarray(self._divergence(self._sampler.predict(images, self.temperature)))
+            logits = predict_logits(self.student, images)
+            return logits[:, :-1], soften(logits, 1.0)[:, -1]
+        logits, passes = self._sampler.predict_logits(images)
+        return logits, np.asarray(self._divergence(tf.nn.softmax(passes / self.temperature)))
 
-    def margin(self, images: tf.Tensor, temperature: float) -> tf.Tensor:
-        """Return log(uncertainty / threshold) (N,) of images (N, H, W, C), differentiably: above 0 it abstains.
+    def uncertainty(self, images: Array) -> Array:
+        """Return the uncertainty (N,) of images (N, H, W, C), see `answer`."""
+        return self.answer(images)[1]
 
-        The gradient is that of softmax(logits / temperature), for at its own the student may be so sure that its
-        uncertainty has none. Of an outlier class the log odds are compared instead, which are a difference of logits,
-        and have a gradient however sure the student is.
+    def judge(self, images: tf.Tensor, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return logits (N, K) of the classes and log(uncertainty / threshold) (N,), above 0 where it abstains.
+
+        Both are differentiable by the images (N, H, W, C). The gradient of the second is that of
+        softmax(logits / temperature), for at its own the student may be so sure that its uncertainty has none. Of an
+        outlier class the log odds are compared instead, which are a difference of logits, and have a gradient however
+        sure the student is.
         """
         if self.measure == "outlier":
             logits = self.student(images, training=False)
             odds = max(self.threshold, SMALLEST) / max(1 - self.threshold, SMALLEST)
-            return logits[:, -1] - tf.reduce_logsumexp(logits[:, :-1], axis=1) - math.log(odds)
-        logits = self._sampler.logits(images)
+            return logits[:, :-1], logits[:, -1] - tf.reduce_logsumexp(logits[:, :-1], axis=1) - math.log(odds)
+        logits, passes = self._sampler.logits(images)
         exact, smooth = (
-            tf.math.log((self._divergence(tf.nn.softmax(logits / t)) + SMALLEST) / (self.threshold + SMALLEST))
+            tf.math.log((self._divergence(tf.nn.softmax(passes / t)) + SMALLEST) / (self.threshold + SMALLEST))
             for t in (self.temperature, temperature)
         )
-        return smooth + tf.stop_gradient(exact - smooth)
+        return logits, smooth + tf.stop_gradient(exact - smooth)
 
     def _divergence(self, probabilities: Any) -> tf.Tensor:
         if self.measure == "passes":

@@ -152,10 +152,25 @@ class Defence:
         scores, thresholds = {}, {}
         if self.detector is not None:
             scores["detector"], thresholds["detector"] = self.detector.score(images), self.detector.threshold
-        if self.abstention is not None:
-            scores["abstention"] = self.abstention.uncertainty(seen)
-            thresholds["abstention"] = self.abstention.threshold
-        return Answers(predict_logits(self.student, seen), scores, thresholds)
+        if self.abstention is None:
+            return Answers(predict_logits(self.student, seen), scores, thresholds)
+        logits, scores["abstention"] = self.abstention.answer(seen)
+        thresholds["abstention"] = self.abstention.threshold
+        return Answers(logits, scores, thresholds)
+
+    def judge(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return the student's logits (N, K), and margins (N,) above 0 where a part refuses; None without such a part.
+
+        Both are differentiable by the images (N, H, W, C), and have in common what they can.
+        """
+        seen = images if self.autoencoder is None else reconstruction(self.autoencoder, images)
+        margins = [] if self.detector is None else [margin(self.detector, images)]
+        if self.abstention is None:
+            logits = self.student(seen)
+        else:
+            logits, unsure = self.abstention.judge(seen, self.temperature)
+            margins.append(unsure)
+        return logits, reduce(tf.maximum, margins) if margins else None
 
     def victim(self, goal: Goal | None = None) -> Victim:
         """Return all of it as an attacker holds it who knows everything, the dropout masks that are deployed included.
@@ -166,22 +181,7 @@ class Defence:
         Raises:
             InputError: a goal for a defence without detector and abstention, which refuses nothing.
         """
-
-        def seen(images: tf.Tensor) -> tf.Tensor:
-            return images if self.autoencoder is None else reconstruction(self.autoencoder, images)
-
-        def classify(images: tf.Tensor) -> tf.Tensor:
-            return self.student(seen(images))
-
-        def refusal(images: tf.Tensor) -> tf.Tensor:
-            margins = []
-            if self.detector is not None:
-                margins.append(margin(self.detector, images))
-            if self.abstention is not None:
-                margins.append(self.abstention.margin(seen(images), self.temperature))
-            return reduce(tf.maximum, margins)
-
-        return Victim(classify, temperature=self.temperature, refusal=refusal if self.refuses else None, goal=goal)
+        return _Deployed(self, goal)
 
     def save(self, folder: str | Path) -> None:
         """Write the networks as Keras files, and defence.json, into a folder, which is replaced as a whole."""
@@ -231,3 +231,16 @@ class Defence:
             raise InputError(f"{path}: networks: lists no {error.args[0]}; {AGAIN} again") from None
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
+
+
+class _Deployed(Victim):
+    """A defence under attack, which computes once what answers and refusals have in common."""
+
+    def __init__(self, defence: Defence, goal: Goal | None) -> None:
+        refusal = (lambda images: defence.judge(images)[1]) if defence.refuses else None
+        super().__init__(defence.classifier, temperature=defence.temperature, refusal=refusal, goal=goal)
+        self.defence = defence
+
+    def outputs(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """See `Victim`."""
+        return self.defence.judge(images)

@@ -50,7 +50,7 @@ def dropout_uncertainty(teacher: keras.Model, images: Array, *, passes: int, see
         passes: number of dropout passes.
         seed: of the dropout masks.
     """
-    logits = DropoutSampler(teacher, passes=passes, seed=seed).predict_logits(images)
+    _, logits = DropoutSampler(teacher, passes=passes, seed=seed).predict_logits(images)
     uncertainty: Array = logits.var(axis=0).sum(axis=1)
     return uncertainty
 

@@ -15,7 +15,7 @@ class DropoutSampler:
 
     Pass k draws its dropout masks from (seed, k) and uses them for every image, so an image's answer depends neither
     on the other images of its batch nor on their order. What lies before the first dropout is computed once, and the
-    rest for all passes at once.
+    rest for all passes, and without dropout, at once.
 
     Args:
         model: a functional model that returns logits.
@@ -24,23 +24,25 @@ class DropoutSampler:
     """
 
     def __init__(self, model: keras.Model, *, passes: int, seed: int) -> None:
-        before, after = _split(_with_masks(model, passes, seed))
+        (before, after), (_, without) = _split(_with_masks(model, passes, seed)), _split(model)
 
-        def logits(batch: tf.Tensor) -> tf.Tensor:
+        def logits(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             features = before(batch)
             answers = after(tf.tile(features, (passes, *(1,) * (len(features.shape) - 1))))
-            return tf.reshape(answers, (passes, -1, answers.shape[1]))
+            return without(features), tf.reshape(answers, (passes, -1, answers.shape[1]))
 
-        self.logits: Callable[[tf.Tensor], tf.Tensor] = tf.function(logits, reduce_retracing=True)
+        self.logits: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]] = tf.function(logits, reduce_retracing=True)
 
-    def predict_logits(self, images: Array, batch_size: int = 256) -> Array:
-        """Return logits, float32 (P, N, K), of float32 images (N, H, W, C) in [0, 1]."""
+    def predict_logits(self, images: Array, batch_size: int = 256) -> tuple[Array, Array]:
+        """Return logits without dropout, float32 (N, K), and of the passes (P, N, K).
+
+        Args:
+            images: float32 (N, H, W, C) in [0, 1].
+            batch_size: of them at once.
+        """
         starts = range(0, len(images), batch_size)
-        return np.concatenate([self.logits(images[start : start + batch_size]).numpy() for start in starts], axis=1)
-
-    def predict(self, images: Array, temperature: float = 1.0, batch_size: int = 256) -> Array:
-        """Return probabilities, float32 (P, N, K), of float32 images (N, H, W, C) in [0, 1], at a temperature."""
-        return np.asarray(tf.nn.softmax(self.predict_logits(images, batch_size) / temperature))
+        alone, passes = zip(*(self.logits(images[start : start + batch_size]) for start in starts), strict=True)
+        return np.concatenate(alone), np.concatenate(passes, axis=1)
 
 
 class _Masks(layers.Layer):  # type: ignore[misc]  # Keras has no stubs
@@ -58,7 +60,7 @@ class _Masks(layers.Layer):  # type: ignore[misc]  # Keras has no stubs
 def _split(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Cut a model where its first dropout begins, or not at all where another path leads around that dropout."""
     identity = layers.Identity()
-    drawing = [layer for layer in model.layers if isinstance(layer, _Masks)]
+    drawing = [layer for layer in model.layers if isinstance(layer, _Masks) or _drops(layer)]
     if not drawing:
         return model, identity
     try:
@@ -71,13 +73,17 @@ def _with_masks(model: keras.Model, passes: int, seed: int) -> keras.Model:
     """Clone a model so that its dropout is always on, with one mask for each pass."""
 
     def clone(layer: layers.Layer) -> layers.Layer:
-        if isinstance(layer, layers.Dropout) and layer.rate > 0:
+        if _drops(layer):
             return _Masks(_draw_masks(layer, passes, seed))
         return layer.__class__.from_config(layer.get_config())
 
     sampler = keras.models.clone_model(model, clone_function=clone)
     sampler.set_weights(model.get_weights())
     return sampler
+
+
+def _drops(layer: layers.Layer) -> bool:
+    return isinstance(layer, layers.Dropout) and layer.rate > 0
 
 
 def _draw_masks(layer: layers.Dropout, passes: int, seed: int) -> tf.Tensor:

@@ -93,14 +93,19 @@ class Victim:
 
     def logits(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Return logits / temperature of one pass, refusal included, inside a graph."""
-        logits = tf.cast(self.model(images), tf.float32) / self.temperature
-        if self.refusal is None:
+        outputs, margins = self.outputs(images)
+        logits = tf.cast(outputs, tf.float32) / self.temperature
+        if margins is None:
             return logits
-        refused = tf.reduce_max(logits, axis=1) + self.refusal(images)
+        refused = tf.reduce_max(logits, axis=1) + margins
         if self.goal == "deny":
             return tf.concat([logits, refused[:, None]], axis=1)
         mine = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool)
         return tf.where(mine, tf.maximum(logits, refused[:, None]), logits)
+
+    def outputs(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return what the model gives (N, K), and margins (N,) above 0 where it refuses; None if it never does."""
+        return self.model(images), None if self.refusal is None else self.refusal(images)
 
     def averaged_logits(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Return the mean of `logits` over the draws, inside a graph."""
