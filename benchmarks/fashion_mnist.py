@@ -26,6 +26,7 @@ import numpy as np
 from pipeline import git
 from recipes import BASE, PLAIN, SOFTENED, Row, for_steps, student
 from student import (
+    Cost,
     Data,
     Judging,
     archives_option,
@@ -141,7 +142,7 @@ def choose(names: tuple[str, ...], archives: Path) -> None:
             model, noted = on_labels("candidate", settings, data.train, data)
             figures = pgd_figures(model, data.validate.images, data.validate.labels, JUDGING.standard)
             rows.append({"name": name, "steps": TENTH, **figures, "images": len(data.validate)})
-            rows[-1] |= {"train_minutes": noted["minutes"], "commit": noted["commit"]}
+            rows[-1] |= noted["cost"] | {"commit": noted["commit"]}
             keep(CHOICE, rows=rows, command=CHOOSING)
 
 
@@ -153,9 +154,9 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
     data = load(archives)
     test = data.test.take(np.argsort(data.test.ids))
 
-    def defence(name: str) -> tuple["Defence", float]:
-        network, minutes = fit(name, ROWS[name], data.train, data)
-        return around(network, ROWS[name], data.train, data), minutes
+    def defence(name: str) -> tuple["Defence", Cost]:
+        network, cost = fit(name, ROWS[name], data.train, data)
+        return around(network, ROWS[name], data.train, data), cost
 
     for name in names or ROWS:
         fill(name, partial(defence, name), test, JUDGING, BUILD, METRICS, MEASURING)
@@ -192,7 +193,7 @@ def certification(
         alpha=0.001,
         done=Shards(BUILD / "certificates" / f"{name}-{fingerprint(model)}-{draws}", Certificates),
     )
-    told = {"draws": draws, "train_minutes": noted["minutes"], "commit": git("rev-parse", "HEAD")}
+    told = {"draws": draws, **noted["cost"], "commit": git("rev-parse", "HEAD")}
     shape = some.features.shape[1:]
     return Certification(certificates=found, labels=some.labels, sigma=sigma, shape=shape), told
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 from peers import BACKDOORS, peers
-from pipeline import git
+from pipeline import git, hardware
 from poisonings import ATTACKER, CASES, COMMON, HARMLESS, JPEG, QUALITIES
 from recipes import BASE, student
 from student import Data, archives_option, keep, load, pgd_figures, rows_of
@@ -82,7 +82,7 @@ ATTACKED = 500  # test images, the first, by PGD with 20 steps at 4/255
 
 def add(table: str, rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
     """Write rows behind those of a table that are there."""
-    rows += [row | {"commit": git("rev-parse", "HEAD")} for row in found]
+    rows += [row | {"hardware": hardware(), "commit": git("rev-parse", "HEAD")} for row in found]
     keep(RESULTS, **{table: rows}, command=COMMAND)
 
 

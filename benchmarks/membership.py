@@ -20,7 +20,7 @@ import click
 import fashion_mnist
 import numpy as np
 import student as signs
-from pipeline import git
+from pipeline import git, hardware
 from recipes import MILD
 from student import METRICS, Data, archives_option, keep, rows_of
 
@@ -134,7 +134,7 @@ def measure(dataset: str, names: tuple[str, ...], archives: Path, networks: int)
             found, curves = attack(name, data, study, networks, Path("build/membership") / f"{dataset}-{networks}")
             minutes = round((time.monotonic() - start) / 60, 1)
             drawn = {one: np.round(values, 5).tolist() for one, values in curves.items()}
-            rows.append({"name": name, **found.to_dict(), "curves": drawn, "minutes": minutes})
+            rows.append({"name": name, **found.to_dict(), "curves": drawn, "minutes": minutes, "hardware": hardware()})
             rows[-1] |= {"command": COMMAND.format(dataset, networks), "commit": git("rev-parse", "HEAD")}
             keep(path, membership=rows)
 

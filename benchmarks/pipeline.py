@@ -36,6 +36,16 @@ def git(*arguments: str, folder: Path = Path()) -> str:
     return subprocess.check_output(["git", *arguments], cwd=folder, text=True).strip()  # noqa: S603, S607
 
 
+def hardware() -> str:
+    """Return what TensorFlow computes on here: a graphics card, or a number of cores."""
+    import tensorflow as tf
+
+    cards = tf.config.list_physical_devices("GPU")
+    if not cards:
+        return f"{os.cpu_count()} cores"
+    return str(tf.config.experimental.get_device_details(cards[0])["device_name"])
+
+
 def clone(commit: str, folder: Path) -> None:
     """Check `commit` out in a clone of this repository, which keeps what DVC has of earlier runs."""
     if not folder.exists():

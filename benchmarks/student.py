@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from pipeline import git
+from pipeline import git, hardware
 from recipes import CANDIDATES, DRAWN, FURTHER, RIVALS, ROWS, SEEDS, Row, for_steps
 
 from robust_distillation.arrays import Array
@@ -57,7 +57,10 @@ SETS = ("train", "validate", "trusted", "test")
 COVERAGE = 0.95
 FIGURES = "figures.json"  # beside the card of what is shipped
 COLUMNS = {"clean", "linf_standard", "l2_standard", "linf", "adaptive"}
+COST = ("train_minutes", "trained_on")  # of a network; nothing is told of the whole pipeline
 CHECKED = 300  # validation images on which what is shipped is measured again by a test
+
+Cost = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,8 @@ def trained(
         network, history = train(checkpoint)
         minutes = (time.monotonic() - start) / 60 * settings.epochs / max(1, settings.epochs - before)
         save_model(network, model)
-        write_json(noted, {"minutes": round(minutes, 1), "commit": commit, "history": history})
+        cost = {"train_minutes": round(minutes, 1), "trained_on": hardware()}
+        write_json(noted, {"cost": cost, "commit": commit, "history": history})
         checkpoint.unlink(missing_ok=True)
     return load_model(model), read_json(noted)
 
@@ -217,7 +221,7 @@ def judge(name: str, data: Data, steps: int) -> dict[str, Any]:
         "parameters": model.count_params(),
         **pgd_figures(model, unseen.images, unseen.labels, SIGNS.standard),
         "accuracy_on_training_batches": noted["history"]["accuracy"][-1],
-        "train_minutes": noted["minutes"],
+        **noted["cost"],
         "images": len(unseen),
         "commit": noted["commit"],
     }
@@ -238,14 +242,14 @@ def around(network: "keras.Model", row: Row, own: ImageSet, data: Data) -> "Defe
     return Defence(student=deployed, classes=data.classes, temperature=row.temperature, abstention=abstention)
 
 
-def fit(name: str, row: Row, own: ImageSet, data: Data) -> tuple["keras.Model", float]:
-    """Train the networks of a row on images of its own, and return the student and the minutes that all took."""
+def fit(name: str, row: Row, own: ImageSet, data: Data) -> tuple["keras.Model", Cost]:
+    """Train the networks of a row on images of its own, and return the student and what all cost."""
     from robust_distillation.defences.distillation import distil
 
     student = for_steps(row.student, row.steps, len(own))
     if row.teacher is None:
         network, noted = on_labels(name, student, own, data)
-        return network, noted["minutes"]
+        return network, noted["cost"]
     taught = for_steps(row.teacher, row.teacher_steps, len(own))
     teacher, of_teacher = on_labels(f"teacher at {row.temperature:g}", taught, own, data, row.temperature)
     used = with_further(own, student, data)
@@ -267,19 +271,20 @@ def fit(name: str, row: Row, own: ImageSet, data: Data) -> tuple["keras.Model", 
             checkpoint=checkpoint,
         ),
     )
-    return network, noted["minutes"] + of_teacher["minutes"]
+    minutes = noted["cost"]["train_minutes"] + of_teacher["cost"]["train_minutes"]
+    return network, noted["cost"] | {"train_minutes": minutes}
 
 
-def defend(name: str, row: Row, data: Data) -> tuple["Defence", float]:
-    """Train the networks of a row of the table, and return the defence and the minutes that it took."""
+def defend(name: str, row: Row, data: Data) -> tuple["Defence", Cost]:
+    """Train the networks of a row of the table, and return the defence and what it cost."""
     from robust_distillation.classifiers.training import evaluate
 
     own = joined(data.train, data.trusted)
-    network, minutes = fit(name, row, own, data)
+    network, cost = fit(name, row, own, data)
     defence = around(network, row, own, data)
     right = evaluate(defence.student, data.validate.images, data.validate.labels)["accuracy"]
-    click.echo(f"{name}: {right:.4f} on validation, {minutes:.0f} minutes")
-    return defence, minutes
+    click.echo(f"{name}: {right:.4f} on validation, {cost['train_minutes']:.0f} minutes")
+    return defence, cost
 
 
 def pgd_figures(
@@ -397,7 +402,7 @@ def columns(
 
 def fill(
     name: str,
-    defence: Callable[[], tuple["Defence", float | None]],
+    defence: Callable[[], tuple["Defence", Cost]],
     test: ImageSet,
     judging: Judging,
     build: Path,
@@ -408,7 +413,7 @@ def fill(
 
     Args:
         name: of the row.
-        defence: makes what is measured, and says in how many minutes it was trained.
+        defence: makes what is measured, and says what its training cost.
         test: images that it is attacked on.
         judging: how hard.
         build: where the attack keeps what is done.
@@ -422,7 +427,8 @@ def fill(
         rows.append(row)
     if row.keys() >= COLUMNS:
         return
-    attacked, row["train_minutes"] = defence()
+    attacked, cost = defence()
+    row |= cost
     for column, measured in columns(name, attacked, test, judging, build).items():
         if column not in row:
             row |= measured() | {"commit": git("rev-parse", "HEAD")}
@@ -465,9 +471,9 @@ def compare(archives: Path) -> None:
     done = {(row["name"], row["seed"]) for row in rows}
     for seed, name in product(SEEDS, RIVALS):
         if (name, seed) not in done:
-            network, minutes = fit(f"rival {seed}", RIVALS[name].seeded(seed), data.train, data)
+            network, cost = fit(f"rival {seed}", RIVALS[name].seeded(seed), data.train, data)
             figures = pgd_figures(network, unseen.images, unseen.labels, SIGNS.standard)
-            row = {"name": name, "seed": seed, **figures, "train_minutes": minutes, "images": len(unseen)}
+            row = {"name": name, "seed": seed, **figures, **cost, "images": len(unseen)}
             rows.append(row | {"commit": git("rev-parse", "HEAD")})
             write_json(COMPARED, {"rows": rows, "command": COMMAND.format("compare")})
 
@@ -500,7 +506,7 @@ def ship(names: tuple[str, ...], archives: Path) -> None:
     }
     for name in names or SHIPPED:
         whole = name == "published"
-        defence, minutes = (Defence.load(PUBLISHED), None) if whole else defend(name, ROWS[name], data)
+        defence, cost = (Defence.load(PUBLISHED), {}) if whole else defend(name, ROWS[name], data)
         folder = FOLDER / SHIPPED[name]
         card = (folder / CARD).read_text() if (folder / CARD).exists() else ""
         defence.save(folder)
@@ -509,7 +515,7 @@ def ship(names: tuple[str, ...], archives: Path) -> None:
         figures = {
             which: pgd_figures(victim, images.images, images.labels, SIGNS.standard) for which, images in sets.items()
         }
-        write_json(folder / FIGURES, {"train_minutes": minutes, **figures})
+        write_json(folder / FIGURES, cost | figures)
 
 
 @main.command("measure")
@@ -522,11 +528,12 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
     data = load(archives)
     test = data.test.take(np.argsort(data.test.ids))
 
-    def defence(name: str) -> tuple["Defence", float | None]:
+    def defence(name: str) -> tuple["Defence", Cost]:
         if name not in SHIPPED:
             return defend(name, ROWS[name], data)
         shipped = SHIPPED[name]
-        return load_pretrained(shipped), read_json(pretrained_folder(shipped) / FIGURES)["train_minutes"]
+        figures = read_json(pretrained_folder(shipped) / FIGURES)
+        return load_pretrained(shipped), {name: figures[name] for name in COST if name in figures}
 
     command = COMMAND.format("measure") + " [NAME ...]"
     for name in names or (*ROWS, "published"):

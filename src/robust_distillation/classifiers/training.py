@@ -24,6 +24,7 @@ from robust_distillation.settings import Precision
 History = dict[str, list[float]]
 
 CPU = Path("/proc/cpuinfo")  # on Linux
+HOST = "/device:CPU:0"  # where batches are put together, also when a graphics card learns from them
 STEPS_AT_ONCE = 16  # gradient steps between two returns to Python
 PREDICTED_AT_ONCE = 256  # images
 WATCHED = 32, 500  # validation images that are attacked in each epoch, at least and at most
@@ -121,7 +122,8 @@ def train_classifier(
     resumable = None if checkpoint is None else Resumable(checkpoint, watching)
     trainer.optimizer.build(model.trainable_variables)
     done = 0 if resumable is None else resumable.restore(trainer, settings.epochs)
-    epoch = tf.Variable(done, dtype=tf.int64, trainable=False)
+    with tf.device(HOST):
+        epoch = tf.Variable(done, dtype=tf.int64, trainable=False)
     with computed_in(settings.precision):
         history = trainer.fit(
             batches_of_epoch((images, smoothed, labels), orders, settings.batch_size, epoch),
@@ -331,8 +333,8 @@ def batches_of_epoch(arrays: Sequence[Array], orders: Array, size: int, epoch: t
         size: of a batch, at most.
         epoch: an int64 scalar, read when the batches are asked for.
     """
-    whole = [tf.constant(array) for array in arrays]
-    taken = tf.constant(orders)
+    with tf.device(HOST):
+        whole, taken = [tf.constant(array) for array in arrays], tf.constant(orders)
     parts = tf.data.Dataset.from_tensors(0).flat_map(lambda _: _parts(taken[epoch.read_value()], size))
     return parts.map(lambda rows: (*(tf.gather(array, rows) for array in whole), rows)).prefetch(STEPS_AT_ONCE)
 
@@ -342,7 +344,8 @@ def shuffled_batches(arrays: Sequence[Array], size: int, seed: int) -> tf.data.D
 
     The orders depend on the seed alone. Batches have `size` rows at most.
     """
-    whole = [tf.constant(array) for array in arrays]
+    with tf.device(HOST):
+        whole = [tf.constant(array) for array in arrays]
     count = len(arrays[0])
     orders = tf.data.Dataset.range(count).shuffle(count, seed=seed).batch(count)
     parts = orders.flat_map(lambda order: _parts(order, size))

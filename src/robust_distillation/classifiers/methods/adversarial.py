@@ -107,7 +107,8 @@ class PriorGuidedFGSM(Adversarial):
     def __init__(self, settings: Training, temperature: float, shape: tuple[int, ...]) -> None:
         super().__init__(settings, temperature, shape)
         # The last perturbation of each image, int8 (N, H, W, C). A graph in which it were made would be built twice.
-        self.memory = tf.Variable(tf.zeros(shape, tf.int8), trainable=False)
+        with tf.device("/device:CPU:0"):  # a graphics card cannot write bytes here and there
+            self.memory = tf.Variable(tf.zeros(shape, tf.int8), trainable=False)
 
     def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Method`."""
