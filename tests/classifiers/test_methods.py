@@ -130,7 +130,16 @@ def test_each_way_to_train_with_noise_makes_a_model_that_stands_it_better(lesson
     assert right[1] > right[0]
 
 
-@pytest.mark.parametrize("method", ["pgd", "fgsm_ep"])
+def test_a_step_that_changes_the_logits_costs_by_how_much():
+    method, costs = of("fgsm_pgi", beta=3.0), []
+    for _ in range(3):  # by the third, the image starts in the corner where its step ends
+        losses, logits = method(linear(WEIGHTS), batch())
+        costs.append(losses.numpy()[0] - np.log(1 + np.exp(-logits.numpy()[0, 1])))
+    assert 0 < costs[0] <= 3 * (0.2 * 10) ** 2 / 2
+    assert costs[2] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["pgd", "fgsm_ep", "fgsm_pgi"])
 def test_a_linear_model_meets_the_worst_corner_of_the_ball(method):
     made, steps = of(method), 1 if method == "pgd" else 3
     for _ in range(steps):
@@ -375,11 +384,23 @@ def test_the_graph_of_a_step_is_built_once(lesson, problem, monkeypatch):
 
 
 def test_the_watch_brings_the_last_good_epoch_back_when_robustness_collapses(problem):
-    with pytest.warns(UnreliableWarning, match=r"epoch 3: accuracy is 0\.95 under one step and 0\.02 under 10"):
+    with pytest.warns(
+        UnreliableWarning,
+        match=r"epoch 3: accuracy is 0\.95 under one step and 0\.02 under 10: .*the best, 0\.45, is kept",
+    ):
         trainer, logs = watched(problem, [(0.5, 0.4), (0.6, 0.45), (0.95, 0.02), (0.9, 0.0)])
     assert trainer.weights == [1]
     assert len(logs) == 3
     assert logs[-1]["val_robust"] == 0.45
+
+
+def test_the_watch_brings_the_best_epoch_back_when_robustness_crumbles(problem):
+    with pytest.warns(UnreliableWarning, match=r"epoch 5: accuracy is 0\.73 under one step and 0\.52 under 10"):
+        trainer, logs = watched(
+            problem, [(0.75, 0.69), (0.78, 0.72), (0.78, 0.7), (0.73, 0.62), (0.73, 0.52), (0.7, 0.4)]
+        )
+    assert trainer.weights == [1]
+    assert logs[-1]["val_robust"] == 0.72
 
 
 def test_what_has_learned_nothing_yet_cannot_collapse(problem):

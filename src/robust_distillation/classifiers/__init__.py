@@ -24,6 +24,7 @@ METHODS: "Registry[type[Method]]" = Registry(
         "fgsm": f"{_ROOM}.methods.adversarial:MixedFGSM",
         "n_fgsm": f"{_ROOM}.methods.adversarial:NoisyFGSM",
         "fgsm_ep": f"{_ROOM}.methods.adversarial:PriorGuidedFGSM",
+        "fgsm_pgi": f"{_ROOM}.methods.adversarial:RegularisedFGSM",
         "pgd": f"{_ROOM}.methods.adversarial:PGD",
         "trades": f"{_ROOM}.methods.adversarial:TRADES",
         "gaussian": f"{_ROOM}.methods.noise:Gaussian",

@@ -17,7 +17,7 @@ class Adversary:
         warm_up: share of the training in which epsilon grows from 0.
         noise: how far `n_fgsm` goes at random before its step, in epsilons.
         steps: gradients of `pgd` and `trades`.
-        beta: weight of the second part of the loss of `trades`.
+        beta: weight of the second part of the loss of `trades` and `fgsm_pgi`.
     """
 
     epsilon: Epsilon = 8 / 255

@@ -14,16 +14,17 @@ from robust_distillation.dataset.pickles import load_pickle, save_pickle
 from robust_distillation.errors import UnreliableWarning
 
 STEPS = 10
-GAP = 0.3  # of accuracies under one step and under several, where training has overfitted to one
-FALL = 0.5  # share of the best robust accuracy so far
+WIDENED = 0.1  # the gap of accuracies under one step and under several, where training overfits to one
+FALL = 0.85  # share of the best robust accuracy so far
 BEYOND_CHANCE = 1.5  # times the accuracy of one answer for all images, below which nothing was learned yet
 
 
 class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """Measures accuracy under one step and under several, each epoch, and stops a catastrophic overfitting.
 
-    Training against single steps may suddenly learn to hide from these alone (Wong et al. 2020, section 5). Then the
-    weights of the last good epoch come back, and training ends.
+    Training against single steps may learn to hide from these alone (Wong et al. 2020, section 5). Then accuracy under
+    several falls behind that under one, by more than at its best. The weights of that epoch come back, and training
+    ends.
 
     Args:
         images: float32 (N, H, W, C) in [0, 1].
@@ -36,7 +37,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
         super().__init__()
         self.images, self.targets = tf.constant(images), tf.constant(targets)
         self.epsilon, self.temperature = epsilon, temperature
-        self.state: dict[str, Any] = {"best": 0.0, "good": None}
+        self.state: dict[str, Any] = {"best": 0.0, "gap": 0.0, "good": None}
         self._attacked: Any = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -47,10 +48,11 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
         single, robust = (float(value) for value in self._attacked())
         logs["val_single_step"], logs["val_robust"] = single, robust
         learned = self.state["best"] > BEYOND_CHANCE / self.targets.shape[1]
-        if learned and single - robust > GAP and robust < FALL * self.state["best"]:
+        widened = single - robust - self.state["gap"]
+        if learned and widened > WIDENED and robust < FALL * self.state["best"]:
             warnings.warn(
                 f"epoch {epoch + 1}: accuracy is {single:.2f} under one step and {robust:.2f} under {STEPS}: training "
-                "has overfitted to one step; the last good epoch is kept",
+                f"overfits to one step; the epoch of the best, {self.state['best']:.2f}, is kept",
                 UnreliableWarning,
                 stacklevel=2,
             )
@@ -58,8 +60,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
             logs["val_robust"] = self.state["best"]
             self.model.stop_training = True
             return
-        self.state["best"] = max(self.state["best"], robust)
-        self.state["good"] = self.model.kept.get_weights()
+        if robust >= self.state["best"]:
+            self.state = {"best": robust, "gap": single - robust, "good": self.model.kept.get_weights()}
 
     def _accuracies(self) -> tuple[tf.Tensor, tf.Tensor]:
         def model(images: tf.Tensor) -> tf.Tensor:

@@ -112,6 +112,10 @@ class PriorGuidedFGSM(Adversarial):
 
     def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Method`."""
+        return self.learn(model, batch, self.moved(model, batch)[1])
+
+    def moved(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return where each image starts and where its step ends, and keep that."""
         epsilon = self.epsilon(batch.progress)
         last = tf.cast(tf.gather(self.memory, batch.rows), tf.float32) / 127
         fresh = tf.random.stateless_uniform(tf.shape(batch.images), batch.seed, -1.0, 1.0)
@@ -122,4 +126,15 @@ class PriorGuidedFGSM(Adversarial):
         share = (adversarial - batch.images) / tf.maximum(epsilon, 1e-6)
         kept = tf.cast(tf.round(127 * tf.clip_by_value(share, -1.0, 1.0)), tf.int8)
         self.memory.scatter_nd_update(batch.rows[:, None], kept)
-        return self.learn(model, batch, adversarial)
+        return start, adversarial
+
+
+class RegularisedFGSM(PriorGuidedFGSM):
+    """FGSM-PGI: FGSM-EP whose step is to change the logits little (Jia et al. 2022, section 3.3, equation 9)."""
+
+    def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Method`."""
+        both = tf.stop_gradient(tf.concat(self.moved(model, batch), axis=0))
+        before, logits = tf.split(model(both, training=True), 2)
+        changed = tf.reduce_mean(tf.square(logits - before), axis=1)
+        return cross_entropy(batch.targets, logits, self.temperature) + self.adversary.beta * changed, logits
