@@ -37,7 +37,7 @@ GUIDED = replace(DECAYED, method="fgsm_ep")
 SOFT = replace(GUIDED, learning_rate=0.2, weight_decay=1e-2, average=0.9995, label_smoothing=0.3, self_distillation=0.8)
 DEEP = replace(SOFT, architecture="srn_deep")
 SMALL = replace(SOFT, architecture="srn_small")  # for what takes many trainings
-CHOSEN = DEEP  # not yet among the rows of results/gtsrb/choice.json; see docs/results.md
+CHOSEN = DEEP  # what it is made of, left out one by one on `srn_small`: results/gtsrb/choice.json
 CANDIDATES: dict[str, Training] = {
     "srn": BASE,
     "srn_small": replace(BASE, architecture="srn_small"),
