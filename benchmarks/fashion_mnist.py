@@ -62,12 +62,13 @@ EPSILON = 0.1
 JUDGING = Judging(
     images=1000, adaptive_images=500, epsilons=(0.05, EPSILON), standard_images=1000, standard=(EPSILON,), l2=1.5
 )
-BUDGET, TENTH = 14_000, 1_400  # steps of 128 images
+BUDGET, TENTH = 8_000, 1_400  # steps of 128 images
 
 VARIED = Augmentation(rotation=0.05, scale=0.05, shift=1.0, contrast=0.1, mirror=0.5)
 GUIDED = replace(
     BASE, method="fgsm_ep", adversary=Adversary(epsilon=EPSILON), weight_decay=5e-3, augmentation=VARIED, seed=26
 )
+REGULARISED = replace(GUIDED, method="fgsm_pgi", adversary=Adversary(epsilon=EPSILON, beta=10.0))
 SOFT = replace(GUIDED, learning_rate=0.2, weight_decay=1e-2, label_smoothing=0.2, self_distillation=0.5)
 CANDIDATES: dict[str, Training] = {
     "fgsm_ep": GUIDED,
@@ -75,6 +76,7 @@ CANDIDATES: dict[str, Training] = {
     "fgsm_ep, epsilon 0.11": replace(GUIDED, adversary=Adversary(epsilon=0.11)),
     "n_fgsm": replace(GUIDED, method="n_fgsm"),
     "fgsm_ep, no variation": replace(GUIDED, augmentation=Augmentation()),
+    "fgsm_pgi, srn_small": replace(REGULARISED, architecture="srn_small"),
     "fgsm_ep, soft": SOFT,
     "fgsm_ep, soft, srn_deep": replace(SOFT, architecture="srn_deep"),
 }
@@ -83,7 +85,7 @@ ROWS: dict[str, Row] = {
     "undefended": Row(student(PLAIN, augmentation=VARIED), 4_000),
     "distilled": Row(student(SOFTENED, augmentation=VARIED), 4_000, SOFTENED, 4_000, temperature=20.0),
     "runtime adversarial training": Row(student(RUNTIME), 4_000),
-    "ours": Row(student(GUIDED), BUDGET),
+    "ours": Row(student(REGULARISED, architecture="srn_small"), BUDGET),
 }
 
 NOISY = replace(
