@@ -87,7 +87,7 @@ class Row:
     teacher: Training | None = None
     teacher_steps: int = 0
     temperature: float = 1.0
-    measure: Literal["passes", "outlier"] = "passes"
+    measure: Literal["passes", "margin", "outlier"] = "passes"
 
     def seeded(self, seed: int) -> "Row":
         """Return the row with another seed of both trainings."""
@@ -111,7 +111,7 @@ ROWS: dict[str, Row] = {
     "distilled": Row(student(SOFTENED), 6_000, SOFTENED, 6_000, temperature=20.0),
     "distilled, extended": Row(student(SOFTENED, labels="outlier"), 6_000, SOFTENED, 6_000, measure="outlier"),
     "adversarial training": Row(student(GUIDED), BUDGET),
-    "ours": Row(student(CHOSEN), DEEP_BUDGET),
+    "ours": Row(student(CHOSEN), DEEP_BUDGET, measure="margin"),
 }
 
 SEEDS = (1, 2, 3)

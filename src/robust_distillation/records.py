@@ -54,7 +54,7 @@ class Detecting:
 class Abstaining:
     """When the student abstains; the fields are those of `Abstention`, the student aside."""
 
-    measure: Literal["passes", "nearest_class", "outlier"]
+    measure: Literal["passes", "nearest_class", "margin", "outlier"]
     passes: Annotated[int, Field(ge=2)]
     seed: Annotated[int, Field(ge=0)]
     class_distributions: Annotated[list[list[float]], Field(min_length=1)]

@@ -8,6 +8,7 @@ from robust_distillation.classifiers.training import predict_logits
 from robust_distillation.defences.abstention import (
     Abstention,
     class_distributions,
+    closeness,
     divergence_from_mean,
     divergence_from_nearest,
     infer_threshold,
@@ -29,6 +30,11 @@ def test_divergence_from_the_nearest_class_by_hand():
     np.testing.assert_allclose(divergence_from_nearest(predictions, distributions), [0, far], atol=1e-12)
 
 
+def test_a_close_second_by_hand():
+    predictions = np.array([[0.2, 0.7, 0.1], [0.0, 0.0, 1.0], [0.4, 0.2, 0.4]])
+    np.testing.assert_allclose(closeness(predictions), [0.5, 0, 1], atol=1e-12)
+
+
 @pytest.mark.parametrize("coverage", [0.5, 0.95, 1.0])
 def test_the_threshold_answers_the_share_asked_for(coverage):
     uncertainty = np.random.default_rng(0).random(200)
@@ -37,7 +43,7 @@ def test_the_threshold_answers_the_share_asked_for(coverage):
     assert answered.mean() >= coverage
 
 
-@pytest.mark.parametrize("measure", ["passes", "nearest_class"])
+@pytest.mark.parametrize("measure", ["passes", "nearest_class", "margin"])
 def test_noise_is_less_certain_than_signs(problem, measure):
     distributions = class_distributions(problem.model, problem.images, problem.labels)
     abstention = Abstention(
@@ -47,8 +53,8 @@ def test_noise_is_less_certain_than_signs(problem, measure):
     assert abstention.uncertainty(problem.images).mean() < abstention.uncertainty(blank).mean()
 
 
-@pytest.mark.parametrize("measure", ["passes", "nearest_class"])
-def test_passes_are_compared_at_the_temperature_and_the_attacker_judges_so_too(problem, measure):
+@pytest.mark.parametrize("measure", ["passes", "nearest_class", "margin"])
+def test_predictions_are_compared_at_the_temperature_and_the_attacker_judges_so_too(problem, measure):
     distributions = class_distributions(problem.model, problem.images, problem.labels, 20.0)
     logits = predict_logits(problem.model, problem.images)
     expected = soften(logits, 20.0)[problem.labels == 2].mean(axis=0)
@@ -59,6 +65,7 @@ def test_passes_are_compared_at_the_temperature_and_the_attacker_judges_so_too(p
     by_hand = {
         "passes": divergence_from_mean(passes),
         "nearest_class": divergence_from_nearest(tf.reduce_mean(passes, axis=0), distributions),
+        "margin": closeness(soften(predict_logits(problem.model, problem.images), 20.0)),
     }
     uncertainty = unsure.uncertainty(problem.images)
     np.testing.assert_allclose(uncertainty, by_hand[measure], rtol=1e-4, atol=1e-7)

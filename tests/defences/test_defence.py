@@ -82,7 +82,7 @@ def products(function, shape):
     return sum(node.op in ("Conv2D", "MatMul") for node in nodes)
 
 
-@pytest.mark.parametrize("measure", ["passes", "nearest_class"])
+@pytest.mark.parametrize("measure", ["passes", "nearest_class", "margin"])
 def test_what_lies_before_the_dropout_serves_answers_and_refusals(problem, defence, measure):
     shape, unsure = problem.images.shape[1:], replace(defence.abstention, measure=measure)
     whole = replace(defence, abstention=unsure).victim("deny")

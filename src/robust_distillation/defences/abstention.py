@@ -1,4 +1,4 @@
-"""Abstention: the student returns null where its own dropout passes, or its outlier class, say that it is unsure."""
+"""Abstention: the student returns null where dropout passes, a close second or an outlier class say it is unsure."""
 
 import math
 from dataclasses import dataclass, replace
@@ -17,7 +17,12 @@ from robust_distillation.defences.dropout import DropoutSampler
 
 SMALLEST = 1e-12
 STORED = ("measure", "passes", "seed", "class_distributions", "threshold", "temperature")
-ASKED = {"passes": "student", "nearest_class": "student", "outlier": "outlier"}  # by measure, the network's name
+ASKED = {  # by measure, the network's name among the defence's
+    "passes": "student",
+    "nearest_class": "student",
+    "margin": "student",
+    "outlier": "outlier",
+}
 
 
 @dataclass(frozen=True)
@@ -27,13 +32,14 @@ class Abstention:
     Attributes:
         student: a functional model that returns logits; for `outlier` those of an outlier class too, the last.
         measure: `passes`, the mean KL divergence of dropout passes from their mean (Gal and Ghahramani 2016 for the
-            passes), `nearest_class`, the KL divergence of their mean from the nearest class distribution, or `outlier`,
-            the probability of the outlier class (Papernot and McDaniel 2017), without dropout.
+            passes), `nearest_class`, the KL divergence of their mean from the nearest class distribution, or, without
+            dropout, `margin`, 1 minus how much likelier the best class is than the second (Scheffer et al. 2001), or
+            `outlier`, the probability of the outlier class (Papernot and McDaniel 2017).
         passes: number of dropout passes.
         seed: of the dropout masks.
         class_distributions: (K, K), row c the mean prediction over training images of class c.
         threshold: an uncertainty above it makes the student abstain.
-        temperature: at which the passes' predictions are compared; those of a student that was distilled at a high one
+        temperature: at which predictions are compared; those of a student that was distilled at a high one
             are all 0 or 1 at 1.
 
     Example:
@@ -44,7 +50,7 @@ class Abstention:
     """
 
     student: keras.Model
-    measure: Literal["passes", "nearest_class", "outlier"]
+    measure: Literal["passes", "nearest_class", "margin", "outlier"]
     passes: int
     seed: int
     class_distributions: list[list[float]]
@@ -75,6 +81,9 @@ class Abstention:
         if self.measure == "outlier":
             logits = predict_logits(self.student, images)
             return logits[:, :-1], soften(logits, 1.0)[:, -1]
+        if self.measure == "margin":
+            logits = predict_logits(self.student, images)
+            return logits, np.asarray(closeness(soften(logits, self.temperature)))
         logits, passes = self._sampler.predict_logits(images)
         return logits, np.asarray(self._divergence(tf.nn.softmax(passes / self.temperature)))
 
@@ -94,9 +103,14 @@ class Abstention:
             logits = self.student(images, training=False)
             odds = max(self.threshold, SMALLEST) / max(1 - self.threshold, SMALLEST)
             return logits[:, :-1], logits[:, -1] - tf.reduce_logsumexp(logits[:, :-1], axis=1) - math.log(odds)
-        logits, passes = self._sampler.logits(images)
+        if self.measure == "margin":
+            logits = compared = self.student(images, training=False)
+            unsure = closeness
+        else:
+            logits, compared = self._sampler.logits(images)
+            unsure = self._divergence
         exact, smooth = (
-            tf.math.log((self._divergence(tf.nn.softmax(passes / t)) + SMALLEST) / (self.threshold + SMALLEST))
+            tf.math.log((unsure(tf.nn.softmax(compared / t)) + SMALLEST) / (self.threshold + SMALLEST))
             for t in (self.temperature, temperature)
         )
         return logits, smooth + tf.stop_gradient(exact - smooth)
@@ -152,6 +166,12 @@ def fit_abstention(
 def infer_threshold(uncertainty: Array, coverage: float) -> float:
     """Return the smallest threshold at which at least a share `coverage` of the images (N,) is answered."""
     return float(np.quantile(uncertainty, coverage, method="inverted_cdf"))
+
+
+def closeness(probabilities: Any) -> tf.Tensor:
+    """Return 1 minus how much likelier the best class is than the second, of (N, K): (N,) in [0, 1]."""
+    best, second = tf.unstack(tf.math.top_k(probabilities, 2).values, axis=-1)
+    return 1 - (best - second)
 
 
 def divergence_from_mean(probabilities: Any) -> tf.Tensor:

@@ -176,7 +176,7 @@ class Student(Training):
 class Abstention:
     """When the student returns null."""
 
-    measure: Literal["passes", "nearest_class", "outlier"]
+    measure: Literal["passes", "nearest_class", "margin", "outlier"]
     temperature: Annotated[float, Field(gt=0)]
     passes: Annotated[int, Field(ge=2)]
     coverage: PositiveShare
