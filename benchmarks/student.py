@@ -302,9 +302,10 @@ def pgd_figures(
     }
 
 
-def fingerprint(model: "keras.Model") -> str:
-    """Return what names the weights of a model."""
-    return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()[:12]
+def fingerprint(model: "keras.Model", *others: Any) -> str:
+    """Return what names the weights of a model, and other things that have a `repr`."""
+    told = repr(others).encode() if others else b""
+    return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights()) + told).hexdigest()[:12]
 
 
 def columns(
@@ -321,7 +322,9 @@ def columns(
     from robust_distillation.threats.evasion.sign import PGD
     from robust_distillation.threats.evasion.victim import Victim
 
-    done = Shards(build / "attacks" / f"{name}-{fingerprint(defence.student)}", Verdicts)
+    def done(*others: Any) -> "Shards[Verdicts]":
+        return Shards(build / "attacks" / f"{name}-{fingerprint(defence.student, *others)}", Verdicts)
+
     images, labels = test.images, test.labels
     groups = contrast_groups(images)
     student = Victim(defence.classifier, temperature=defence.temperature)
@@ -352,7 +355,7 @@ def columns(
             attacks,
             epsilon=epsilon,
             name=f"{which} at {format_epsilon(epsilon)}",
-            done=done,
+            done=done(),
         )
         stands: Array = verdicts.broken_by == STANDS
         return stands
@@ -380,7 +383,7 @@ def columns(
             epsilons=judging.epsilons,
             attacks=ensemble,
             budget=Budget(steps=50, queries=1000),
-            done=done,
+            done=done(None if defence.abstention is None else defence.abstention.settings),
         )
         rows = report.to_dict()
         return {
