@@ -24,14 +24,7 @@ from robust_distillation.settings import Precision
 
 RESULTS = Path("results/training.json")
 BATCH, SHAPE, CLASSES = 128, (32, 32, 3), 43
-GRADIENTS = {
-    "standard": 1,
-    "n_fgsm": 2,
-    "fgsm_ep": 2,
-    "fgsm_pgi": 3,
-    "pgd": 11,
-    "trades": 12,
-}  # each step's, of the network
+GRADIENTS = {"standard": 1, "n_fgsm": 2, "fgsm_ep": 2, "fgsm_pgi": 3, "pgd": 11, "trades": 12}  # each step's
 
 
 def training(architecture: str, method: str, precision: Precision, steps: int) -> float:

@@ -14,7 +14,7 @@ from tqdm.keras import TqdmCallback
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers import ARCHITECTURES, METHODS
 from robust_distillation.classifiers.augmentation import augment, mirror
-from robust_distillation.classifiers.methods.method import Batch, cross_entropy
+from robust_distillation.classifiers.methods.method import HOST, Batch, cross_entropy
 from robust_distillation.classifiers.settings import Augmentation, Training
 from robust_distillation.classifiers.watching import Kept, Resumable, Watch
 from robust_distillation.errors import InputError
@@ -24,7 +24,6 @@ from robust_distillation.settings import Precision
 History = dict[str, list[float]]
 
 CPU = Path("/proc/cpuinfo")  # on Linux
-HOST = "/device:CPU:0"  # where batches are put together, also when a graphics card learns from them
 STEPS_AT_ONCE = 16  # gradient steps between two returns to Python
 PREDICTED_AT_ONCE = 256  # images
 WATCHED = 32, 500  # validation images that are attacked in each epoch, at least and at most

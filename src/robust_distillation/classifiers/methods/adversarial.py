@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from robust_distillation.classifiers.methods.method import (
+    HOST,
     Batch,
     Loss,
     Made,
@@ -107,7 +108,7 @@ class PriorGuidedFGSM(Adversarial):
     def __init__(self, settings: Training, temperature: float, shape: tuple[int, ...]) -> None:
         super().__init__(settings, temperature, shape)
         # The last perturbation of each image, int8 (N, H, W, C). A graph in which it were made would be built twice.
-        with tf.device("/device:CPU:0"):  # a graphics card cannot write bytes here and there
+        with tf.device(HOST):
             self.memory = tf.Variable(tf.zeros(shape, tf.int8), trainable=False)
 
     def __call__(self, model: keras.Model, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:

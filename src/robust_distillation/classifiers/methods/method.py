@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from robust_distillation.classifiers.settings import Training
 
+HOST = "/device:CPU:0"  # where what is as large as a training set lies, also when a graphics card learns from it
+
 Loss = Callable[[tf.Tensor], tf.Tensor]  # logits (N, K) to losses (N,)
 
 
