@@ -69,7 +69,7 @@ class Judging:
 
     Attributes:
         images: of the test set, the first, attacked by PGD-50 and APGD-CE.
-        adaptive_images: the first that both attack through the whole defence.
+        adaptive_images: the first that both, and APGD-DLR, attack through the whole defence.
         epsilons: of these, in L-infinity.
         standard_images: the first that AutoAttack's standard ensemble attacks.
         standard: its radii in L-infinity; those of PGD-20 on validation images too.
@@ -381,7 +381,7 @@ def columns(
             images[: judging.adaptive_images],
             labels[: judging.adaptive_images],
             epsilons=judging.epsilons,
-            attacks=ensemble,
+            attacks=Ensemble({**ensemble.attacks, "apgd_dlr": APGD(steps=50, loss="dlr")}),
             budget=Budget(steps=50, queries=1000),
             done=done(None if defence.abstention is None else defence.abstention.settings),
         )

@@ -75,6 +75,16 @@ def test_predictions_are_compared_at_the_temperature_and_the_attacker_judges_so_
     np.testing.assert_array_equal(margin.numpy() > 0, uncertainty > deployed.threshold)
 
 
+def test_a_margin_has_a_gradient_however_sure_the_student_is(problem):
+    given = {"passes": 2, "seed": 0, "class_distributions": np.eye(4).tolist(), "temperature": 1e-3}
+    images = tf.constant(problem.images)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        _, margin = Abstention(problem.model, "margin", threshold=0.5, **given).judge(images, temperature=1.0)
+    assert (Abstention(problem.model, "margin", **given).uncertainty(problem.images) == 0).any()
+    assert np.abs(tape.gradient(margin, images)).max(axis=(1, 2, 3)).min() > 1e-4
+
+
 @pytest.fixture
 def outlier(problem):
     """An abstention by the last of the problem's logits, as if it were an outlier class."""

@@ -95,8 +95,9 @@ class Abstention:
         """Return logits (N, K) of the classes and log(uncertainty / threshold) (N,), above 0 where it abstains.
 
         Both are differentiable by the images (N, H, W, C). The gradient of the second is that of
-        softmax(logits / temperature), for at its own the student may be so sure that its uncertainty has none. Of an
-        outlier class the log odds are compared instead, which are a difference of logits, and have a gradient however
+        softmax(logits / temperature), for at its own the student may be so sure that its uncertainty has none; of
+        `margin` that of the difference of the two best logits / temperature, by which attacks find more. Of an outlier
+        class the log odds are compared instead, which are a difference of logits, and have a gradient however
         sure the student is.
         """
         if self.measure == "outlier":
@@ -104,16 +105,19 @@ class Abstention:
             odds = max(self.threshold, SMALLEST) / max(1 - self.threshold, SMALLEST)
             return logits[:, :-1], logits[:, -1] - tf.reduce_logsumexp(logits[:, :-1], axis=1) - math.log(odds)
         if self.measure == "margin":
-            logits = compared = self.student(images, training=False)
-            unsure = closeness
+            logits = self.student(images, training=False)
+            exact = self._beyond(closeness(tf.nn.softmax(logits / self.temperature)))
+            best, second = tf.unstack(tf.math.top_k(logits / temperature, 2).values, axis=-1)
+            smooth = second - best
         else:
-            logits, compared = self._sampler.logits(images)
-            unsure = self._divergence
-        exact, smooth = (
-            tf.math.log((unsure(tf.nn.softmax(compared / t)) + SMALLEST) / (self.threshold + SMALLEST))
-            for t in (self.temperature, temperature)
-        )
+            logits, passes = self._sampler.logits(images)
+            exact, smooth = (
+                self._beyond(self._divergence(tf.nn.softmax(passes / t))) for t in (self.temperature, temperature)
+            )
         return logits, smooth + tf.stop_gradient(exact - smooth)
+
+    def _beyond(self, uncertainty: tf.Tensor) -> tf.Tensor:
+        return tf.math.log((uncertainty + SMALLEST) / (self.threshold + SMALLEST))
 
     def _divergence(self, probabilities: Any) -> tf.Tensor:
         if self.measure == "passes":
