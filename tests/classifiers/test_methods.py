@@ -334,9 +334,9 @@ class Weights:
         self.weights = weights
 
 
-def watched(problem, accuracies):
-    """What a watch does over epochs with these accuracies, under one step and under several."""
-    watch = Watch(problem.images, one_hot(problem.labels, 4), 0.1, 1.0)
+def watched(problem, accuracies, count=500):
+    """What a watch on `count` images does over epochs with these accuracies, under one step and under several."""
+    watch = Watch(np.resize(problem.images, (count, *problem.images.shape[1:])), np.zeros((count, 4)), 0.1, 1.0)
     trainer = Weights()
     trainer.kept = trainer
     watch.set_model(trainer)
@@ -401,6 +401,11 @@ def test_the_watch_brings_the_best_epoch_back_when_robustness_crumbles(problem):
         )
     assert trainer.weights == [1]
     assert logs[-1]["val_robust"] == 0.72
+
+
+def test_the_watch_takes_no_fall_for_a_collapse_that_few_images_may_show_by_chance(problem):
+    _, logs = watched(problem, [(0.65, 0.6), (0.5, 0.3)], count=32)
+    assert logs[1]["val_robust"] == 0.3
 
 
 def test_what_has_learned_nothing_yet_cannot_collapse(problem):

@@ -1,5 +1,6 @@
 """What watches over a training: robust validation accuracy, the best epoch, and checkpoints."""
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from robust_distillation.errors import UnreliableWarning
 
 STEPS = 10
 WIDENED = 0.1  # the gap of accuracies under one step and under several, where training overfits to one
-FALL = 0.85  # share of the best robust accuracy so far
+FALL = 0.85  # share of the best robust accuracy so far that is left then
 BEYOND_CHANCE = 1.5  # times the accuracy of one answer for all images, below which nothing was learned yet
 
 
@@ -23,8 +24,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
     """Measures accuracy under one step and under several, each epoch, and stops a catastrophic overfitting.
 
     Training against single steps may learn to hide from these alone (Wong et al. 2020, section 5). Then accuracy under
-    several falls behind that under one, by more than at its best. The weights of that epoch come back, and training
-    ends.
+    several falls behind that under one, by more than at its best and more than chance explains. The weights of that
+    epoch come back, and training ends.
 
     Args:
         images: float32 (N, H, W, C) in [0, 1].
@@ -48,8 +49,9 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
         single, robust = (float(value) for value in self._attacked())
         logs["val_single_step"], logs["val_robust"] = single, robust
         learned = self.state["best"] > BEYOND_CHANCE / self.targets.shape[1]
-        widened = single - robust - self.state["gap"]
-        if learned and widened > WIDENED and robust < FALL * self.state["best"]:
+        widened, fallen = single - robust - self.state["gap"], self.state["best"] - robust
+        noise = 1.5 / math.sqrt(len(self.images))  # three standard errors of a share, at most
+        if learned and widened > max(WIDENED, noise) and fallen > max((1 - FALL) * self.state["best"], noise):
             warnings.warn(
                 f"epoch {epoch + 1}: accuracy is {single:.2f} under one step and {robust:.2f} under {STEPS}: training "
                 f"overfits to one step; the epoch of the best, {self.state['best']:.2f}, is kept",
