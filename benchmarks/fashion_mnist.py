@@ -68,7 +68,9 @@ VARIED = Augmentation(rotation=0.05, scale=0.05, shift=1.0, contrast=0.1, mirror
 GUIDED = replace(
     BASE, method="fgsm_ep", adversary=Adversary(epsilon=EPSILON), weight_decay=5e-3, augmentation=VARIED, seed=26
 )
-REGULARISED = replace(GUIDED, method="fgsm_pgi", adversary=Adversary(epsilon=EPSILON, beta=10.0))
+REGULARISED = replace(
+    GUIDED, method="fgsm_pgi", architecture="srn_small", adversary=Adversary(epsilon=EPSILON, beta=10.0)
+)
 SOFT = replace(GUIDED, learning_rate=0.2, weight_decay=1e-2, label_smoothing=0.2, self_distillation=0.5)
 CANDIDATES: dict[str, Training] = {
     "fgsm_ep": GUIDED,
@@ -76,7 +78,7 @@ CANDIDATES: dict[str, Training] = {
     "fgsm_ep, epsilon 0.11": replace(GUIDED, adversary=Adversary(epsilon=0.11)),
     "n_fgsm": replace(GUIDED, method="n_fgsm"),
     "fgsm_ep, no variation": replace(GUIDED, augmentation=Augmentation()),
-    "fgsm_pgi, srn_small": replace(REGULARISED, architecture="srn_small"),
+    "fgsm_pgi, srn_small": REGULARISED,
     "fgsm_ep, soft": SOFT,
     "fgsm_ep, soft, srn_deep": replace(SOFT, architecture="srn_deep"),
 }
@@ -85,7 +87,7 @@ ROWS: dict[str, Row] = {
     "undefended": Row(student(PLAIN, augmentation=VARIED), 4_000),
     "distilled": Row(student(SOFTENED, augmentation=VARIED), 4_000, SOFTENED, 4_000, temperature=20.0),
     "runtime adversarial training": Row(student(RUNTIME), 4_000),
-    "ours": Row(student(REGULARISED, architecture="srn_small"), BUDGET),
+    "ours": Row(student(REGULARISED), BUDGET),
 }
 
 NOISY = replace(

@@ -57,7 +57,6 @@ SETS = ("train", "validate", "trusted", "test")
 COVERAGE = 0.95
 FIGURES = "figures.json"  # beside the card of what is shipped
 COLUMNS = {"clean", "linf_standard", "l2_standard", "linf", "adaptive"}
-COST = ("train_minutes", "trained_on")  # of a network; nothing is told of the whole pipeline
 CHECKED = 300  # validation images on which what is shipped is measured again by a test
 
 Cost = dict[str, Any]
@@ -302,9 +301,9 @@ def pgd_figures(
     }
 
 
-def fingerprint(model: "keras.Model", *others: Any) -> str:
-    """Return what names the weights of a model, and other things that have a `repr`."""
-    told = repr(others).encode() if others else b""
+def fingerprint(model: "keras.Model", beside: Any = None) -> str:
+    """Return what names the weights of a model, and something beside it, by its `repr`."""
+    told = b"" if beside is None else repr(beside).encode()
     return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights()) + told).hexdigest()[:12]
 
 
@@ -322,8 +321,8 @@ def columns(
     from robust_distillation.threats.evasion.sign import PGD
     from robust_distillation.threats.evasion.victim import Victim
 
-    def done(*others: Any) -> "Shards[Verdicts]":
-        return Shards(build / "attacks" / f"{name}-{fingerprint(defence.student, *others)}", Verdicts)
+    def done(*asked: Any) -> "Shards[Verdicts]":
+        return Shards(build / "attacks" / f"{name}-{fingerprint(defence.student, asked)}", Verdicts)
 
     images, labels = test.images, test.labels
     groups = contrast_groups(images)
@@ -355,7 +354,7 @@ def columns(
             attacks,
             epsilon=epsilon,
             name=f"{which} at {format_epsilon(epsilon)}",
-            done=done(),
+            done=done(attacks),
         )
         stands: Array = verdicts.broken_by == STANDS
         return stands
@@ -376,14 +375,15 @@ def columns(
         }
 
     def whole() -> dict[str, Any]:
+        attacks = Ensemble({**ensemble.attacks, "apgd_dlr": APGD(steps=50, loss="dlr")})
         report = audit(
             defence,
             images[: judging.adaptive_images],
             labels[: judging.adaptive_images],
             epsilons=judging.epsilons,
-            attacks=Ensemble({**ensemble.attacks, "apgd_dlr": APGD(steps=50, loss="dlr")}),
+            attacks=attacks,
             budget=Budget(steps=50, queries=1000),
-            done=done(None if defence.abstention is None else defence.abstention.settings),
+            done=done(attacks, defence.abstention and defence.abstention.settings),
         )
         rows = report.to_dict()
         return {
@@ -518,7 +518,7 @@ def ship(names: tuple[str, ...], archives: Path) -> None:
         figures = {
             which: pgd_figures(victim, images.images, images.labels, SIGNS.standard) for which, images in sets.items()
         }
-        write_json(folder / FIGURES, cost | figures)
+        write_json(folder / FIGURES, {"cost": cost, **figures})
 
 
 @main.command("measure")
@@ -535,8 +535,7 @@ def measure_rows(names: tuple[str, ...], archives: Path) -> None:
         if name not in SHIPPED:
             return defend(name, ROWS[name], data)
         shipped = SHIPPED[name]
-        figures = read_json(pretrained_folder(shipped) / FIGURES)
-        return load_pretrained(shipped), {name: figures[name] for name in COST if name in figures}
+        return load_pretrained(shipped), read_json(pretrained_folder(shipped) / FIGURES)["cost"]
 
     command = COMMAND.format("measure") + " [NAME ...]"
     for name in names or (*ROWS, "published"):

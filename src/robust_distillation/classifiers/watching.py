@@ -16,7 +16,7 @@ from robust_distillation.errors import UnreliableWarning
 
 STEPS = 10
 WIDENED = 0.1  # the gap of accuracies under one step and under several, where training overfits to one
-FALL = 0.85  # share of the best robust accuracy so far that is left then
+FALLEN = 0.15  # of the best robust accuracy so far, as a share of it
 BEYOND_CHANCE = 1.5  # times the accuracy of one answer for all images, below which nothing was learned yet
 
 
@@ -51,7 +51,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no typ
         learned = self.state["best"] > BEYOND_CHANCE / self.targets.shape[1]
         widened, fallen = single - robust - self.state["gap"], self.state["best"] - robust
         noise = 1.5 / math.sqrt(len(self.images))  # three standard errors of a share, at most
-        if learned and widened > max(WIDENED, noise) and fallen > max((1 - FALL) * self.state["best"], noise):
+        if learned and widened > max(WIDENED, noise) and fallen > max(FALLEN * self.state["best"], noise):
             warnings.warn(
                 f"epoch {epoch + 1}: accuracy is {single:.2f} under one step and {robust:.2f} under {STEPS}: training "
                 f"overfits to one step; the epoch of the best, {self.state['best']:.2f}, is kept",

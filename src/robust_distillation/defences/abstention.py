@@ -107,8 +107,7 @@ class Abstention:
         if self.measure == "margin":
             logits = self.student(images, training=False)
             exact = self._beyond(closeness(tf.nn.softmax(logits / self.temperature)))
-            best, second = tf.unstack(tf.math.top_k(logits / temperature, 2).values, axis=-1)
-            smooth = second - best
+            smooth = -lead(logits / temperature)
         else:
             logits, passes = self._sampler.logits(images)
             exact, smooth = (
@@ -172,10 +171,15 @@ def infer_threshold(uncertainty: Array, coverage: float) -> float:
     return float(np.quantile(uncertainty, coverage, method="inverted_cdf"))
 
 
+def lead(values: Any) -> tf.Tensor:
+    """Return by how much the largest value of each row (N, K) is above the second: (N,), at least 0."""
+    best, second = tf.unstack(tf.math.top_k(values, 2).values, axis=-1)
+    return best - second
+
+
 def closeness(probabilities: Any) -> tf.Tensor:
     """Return 1 minus how much likelier the best class is than the second, of (N, K): (N,) in [0, 1]."""
-    best, second = tf.unstack(tf.math.top_k(probabilities, 2).values, axis=-1)
-    return 1 - (best - second)
+    return 1 - lead(probabilities)
 
 
 def divergence_from_mean(probabilities: Any) -> tf.Tensor:
