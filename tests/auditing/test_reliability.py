@@ -79,6 +79,20 @@ def test_gradients_that_point_the_wrong_way(problem):
     assert {"black_box_beats_white_box", "transfer_beats_white_box", "survives_large_epsilon"} <= found
 
 
+def test_equal_steps_that_jump_over_what_a_large_ball_holds():
+    """Only brightness within 0.003 of the middle fools the model; a step of I-FGSM is 0.06."""
+    images = np.full((12, 2, 2, 1), np.linspace(0.1, 0.45, 12)[:, None, None, None], np.float32)
+
+    def model(images):
+        far = tf.abs(tf.reduce_mean(images, axis=(1, 2, 3)) - 0.5)
+        return tf.stack([far - 0.003, tf.zeros_like(far)], axis=1)
+
+    victim, labels = Victim(model), np.zeros(12, int)
+    assert not victim.fooled(IFGSM(steps=20, early_stop=True)(victim, images, labels, epsilon=0.5), labels).all()
+    flags = reliability_flags(victim, images, labels, epsilons=[0.01], steps=20, queries=10, seed=0)
+    assert flags["survives_large_epsilon"].value == 0
+
+
 def test_a_budget_that_is_not_enough(problem):
     found = raised(problem, Victim(problem.model), steps=1)
     assert "more_steps_gain" in found

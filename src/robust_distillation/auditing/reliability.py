@@ -68,8 +68,9 @@ def reliability_flags(
     """Check a model's gradients and the attack's budget.
 
     What is known to fall, or to stand, is not attacked again. The rest meets I-FGSM, with cross-entropy and with the
-    margin. Black-box queries are spent on what the iterative attacks leave, from the largest ball to the smallest: an
-    image that withstands them in one ball is spared them in the smaller ones inside.
+    margin, and with `large_epsilon`, where equal steps may overshoot, Auto-PGD too. Black-box queries are spent on what
+    the iterative attacks leave, from the largest ball to the smallest: an image that withstands them in one ball is
+    spared them in the smaller ones inside.
 
     Args:
         victim: the model under attack.
@@ -111,7 +112,8 @@ def reliability_flags(
             gains["transfer_beats_white_box"].append(checks.transferred(stands[epsilon], epsilon).mean())
     # What falls in a small ball falls in the large one that holds it.
     open_ = np.logical_and.reduce([right, *(rows for epsilon, rows in stands.items() if epsilon <= largest)])
-    large = float((open_ & ~checks.attacked(open_, largest, iterative)).mean())
+    adjusting = [APGD(norm=norm, steps=steps, loss=loss) for loss in ("cross_entropy", "dlr")]
+    large = float((open_ & ~checks.attacked(open_, largest, [*iterative, *adjusting])).mean())
     vanished = zero_gradients(victim, images, labels)
     outputs = [np.asarray(victim.model(tf.constant(images[:50]))) for _ in range(2)]
     spread = float(np.abs(outputs[0] - outputs[1]).max())
