@@ -3,9 +3,11 @@
 Usage:
     python benchmarks/pipeline.py gtsrb-seed --archives FOLDER_WITH_THE_THREE_ARCHIVES
     python benchmarks/pipeline.py gtsrb-full --archives FOLDER --name gtsrb-full-standard -S robustness.attacks=standard
+    python benchmarks/pipeline.py gtsrb-full --archives FOLDER --until published -S filter.detector=mse
 
 A run that was killed goes on from its last finished stage when it is started again. Runs of one preset share a clone,
-so that another commit or another name does only what has changed.
+so that another commit or another name does only what has changed. The last example makes the defence as published,
+for benchmarks/student.py, and collects nothing.
 """
 
 import os
@@ -60,7 +62,8 @@ def clone(commit: str, folder: Path) -> None:
 @click.option("--archives", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--name", help="Of the folder of results; by default the preset.")
 @click.option("-S", "changes", multiple=True, metavar="KEY=VALUE", help="A param besides those of the preset.")
-def main(preset: str, archives: Path, name: str | None, changes: tuple[str, ...]) -> None:
+@click.option("--until", metavar="STAGE", help="Run this stage and what it needs, and collect nothing.")
+def main(preset: str, archives: Path, name: str | None, changes: tuple[str, ...], until: str | None) -> None:
     """Run PRESET on the archives in a folder, at the commit that is checked out."""
     if git("status", "--porcelain", "--", ".", ":!results"):
         raise click.ClickException("the tree is not clean; commit first, so that the figures name what ran")
@@ -70,10 +73,12 @@ def main(preset: str, archives: Path, name: str | None, changes: tuple[str, ...]
     flags = subprocess.check_output(["robust-distillation", "preset", preset], text=True)  # noqa: S603, S607
     settings = [*shlex.split(flags), "-S", f"data.path={archives.resolve()}"]
     settings += [part for change in changes for part in ("-S", change)]
-    command = ["dvc", "exp", "run", *settings]
+    command = ["dvc", "exp", "run", *settings, *([until] if until else [])]
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     environment["PYTHONPATH"] = str(folder.resolve() / "src")  # of that commit, whatever is edited here meanwhile
     subprocess.run(command, cwd=folder, check=True, env=environment)  # noqa: S603
+    if until:
+        return
 
     metrics = {stage: read_json(folder / METRICS / f"{stage}.json") for stage in ("filter", *SECTIONS.values())}
     found = {section: metrics[stage] for section, stage in SECTIONS.items()}
