@@ -43,12 +43,16 @@ class Study:
 
     Attributes:
         load: returns the sets of the studies of the same data.
+        architecture: of all networks.
+        epochs: of each training.
         epsilon: of the adversary.
         augmentation: of all.
         sigma: of the noise.
     """
 
     load: Callable[[Path], Data]
+    architecture: str
+    epochs: int
     epsilon: float
     augmentation: Augmentation
     sigma: float
@@ -57,8 +61,8 @@ class Study:
     def network(self) -> Training:
         """How each network is trained, the method aside."""
         return Training(
-            architecture="cnn",
-            epochs=20,
+            architecture=self.architecture,
+            epochs=self.epochs,
             batch_size=64,
             learning_rate=0.002,
             augmentation=self.augmentation,
@@ -69,8 +73,15 @@ class Study:
 
 
 STUDIES = {
-    "fashion_mnist": Study(load=fashion_mnist.load, epsilon=0.1, augmentation=Augmentation(), sigma=0.25),
-    "gtsrb": Study(load=signs.load, epsilon=8 / 255, augmentation=MILD, sigma=0.1),
+    "fashion_mnist": Study(
+        load=fashion_mnist.load,
+        architecture="lenet",
+        epochs=20,
+        epsilon=0.1,
+        augmentation=Augmentation(),
+        sigma=0.25,
+    ),
+    "gtsrb": Study(load=signs.load, architecture="cnn", epochs=10, epsilon=8 / 255, augmentation=MILD, sigma=0.1),
 }
 
 
