@@ -26,7 +26,7 @@ from student import METRICS, Data, archives_option, keep, rows_of
 
 from robust_distillation.arrays import Array
 from robust_distillation.auditing.settings import Privacy
-from robust_distillation.classifiers.settings import Adversary, Augmentation, Smoothing, Training
+from robust_distillation.classifiers.settings import Adversary, Smoothing, Training
 from robust_distillation.defences.settings import Student, Teacher
 
 if TYPE_CHECKING:
@@ -43,45 +43,39 @@ class Study:
 
     Attributes:
         load: returns the sets of the studies of the same data.
-        architecture: of all networks.
-        epochs: of each training.
-        epsilon: of the adversary.
-        augmentation: of all.
-        sigma: of the noise.
+        network: how each is trained, the method aside.
     """
 
     load: Callable[[Path], Data]
-    architecture: str
-    epochs: int
-    epsilon: float
-    augmentation: Augmentation
-    sigma: float
-
-    @property
-    def network(self) -> Training:
-        """How each network is trained, the method aside."""
-        return Training(
-            architecture=self.architecture,
-            epochs=self.epochs,
-            batch_size=64,
-            learning_rate=0.002,
-            augmentation=self.augmentation,
-            adversary=Adversary(epsilon=self.epsilon),
-            smoothing=Smoothing(sigma=self.sigma),
-            seed=341,
-        )
+    network: Training
 
 
 STUDIES = {
     "fashion_mnist": Study(
         load=fashion_mnist.load,
-        architecture="lenet",
-        epochs=20,
-        epsilon=0.1,
-        augmentation=Augmentation(),
-        sigma=0.25,
+        network=Training(
+            architecture="lenet",
+            epochs=20,
+            batch_size=64,
+            learning_rate=0.002,
+            adversary=Adversary(epsilon=0.1),
+            smoothing=Smoothing(sigma=0.25),
+            seed=341,
+        ),
     ),
-    "gtsrb": Study(load=signs.load, architecture="cnn", epochs=10, epsilon=8 / 255, augmentation=MILD, sigma=0.1),
+    "gtsrb": Study(
+        load=signs.load,
+        network=Training(
+            architecture="cnn",
+            epochs=10,
+            batch_size=64,
+            learning_rate=0.002,
+            augmentation=MILD,
+            adversary=Adversary(epsilon=8 / 255),
+            smoothing=Smoothing(sigma=0.1),
+            seed=341,
+        ),
+    ),
 }
 
 

@@ -112,7 +112,7 @@ def reliability_flags(
             gains["transfer_beats_white_box"].append(checks.transferred(stands[epsilon], epsilon).mean())
     # What falls in a small ball falls in the large one that holds it.
     open_ = np.logical_and.reduce([right, *(rows for epsilon, rows in stands.items() if epsilon <= largest)])
-    adjusting = [APGD(norm=norm, steps=steps, loss=loss) for loss in ("cross_entropy", "dlr")]
+    adjusting = [APGD(norm=norm, steps=steps, loss=loss, seed=seed) for loss in ("cross_entropy", "dlr")]
     large = float((open_ & ~checks.attacked(open_, largest, [*iterative, *adjusting])).mean())
     vanished = zero_gradients(victim, images, labels)
     outputs = [np.asarray(victim.model(tf.constant(images[:50]))) for _ in range(2)]
