@@ -50,33 +50,24 @@ class Study:
     network: Training
 
 
-STUDIES = {
-    "fashion_mnist": Study(
-        load=fashion_mnist.load,
-        network=Training(
-            architecture="lenet",
-            epochs=20,
-            batch_size=64,
-            learning_rate=0.002,
-            adversary=Adversary(epsilon=0.1),
-            smoothing=Smoothing(sigma=0.25),
-            seed=341,
-        ),
-    ),
-    "gtsrb": Study(
-        load=signs.load,
-        network=Training(
-            architecture="cnn",
-            epochs=10,
-            batch_size=64,
-            learning_rate=0.002,
-            augmentation=MILD,
-            adversary=Adversary(epsilon=8 / 255),
-            smoothing=Smoothing(sigma=0.1),
-            seed=341,
-        ),
-    ),
-}
+NETWORK = Training(
+    architecture="lenet",
+    epochs=20,
+    batch_size=64,
+    learning_rate=0.002,
+    adversary=Adversary(epsilon=0.1),
+    smoothing=Smoothing(sigma=0.25),
+    seed=341,
+)
+SIGNS = replace(
+    NETWORK,
+    architecture="cnn",
+    epochs=10,
+    augmentation=MILD,
+    adversary=Adversary(epsilon=8 / 255),
+    smoothing=Smoothing(sigma=0.1),
+)
+STUDIES = {"fashion_mnist": Study(fashion_mnist.load, NETWORK), "gtsrb": Study(signs.load, SIGNS)}
 
 
 def results(dataset: str) -> Path:
