@@ -4,7 +4,7 @@ Usage:
     python benchmarks/embedded_run.py df089e2 HEAD
 
 Each commit is cloned and run from nothing by `dvc repro`, in the environment of this call. Writes
-results/embedded-run.json: a row per stage, and one for the whole of `dvc repro`.
+results/embedded-run.json: a row per stage of today, null where a commit has it not, and one for the whole of `dvc repro`.
 """
 
 import os
@@ -34,7 +34,8 @@ def measure(commit: str) -> dict[str, float]:
         start = time.monotonic()
         subprocess.run(["dvc", "repro"], cwd=folder, env=environment, check=True)  # noqa: S607
         whole = time.monotonic() - start
-        stages = {stage: read_json(folder / TIMINGS / f"{stage}.json")["seconds"] for stage in STAGES}
+        files = {stage: folder / TIMINGS / f"{stage}.json" for stage in STAGES}
+        stages = {stage: read_json(file)["seconds"] for stage, file in files.items() if file.exists()}
         return {**stages, "dvc repro": round(whole, 1)}
 
 
@@ -46,8 +47,8 @@ def main(before: str, after: str) -> None:
     commits = [git("rev-parse", commit) for commit in (before, after)]
     seconds = [measure(commit) for commit in commits]
     rows = [
-        {"stage": stage, "seconds_before": seconds[0][stage], "seconds_after": seconds[1][stage]}
-        for stage in seconds[0]
+        {"stage": stage, "seconds_before": seconds[0].get(stage), "seconds_after": seconds[1].get(stage)}
+        for stage in (*STAGES, "dvc repro")
     ]
     write_json(
         RESULTS,
