@@ -4,7 +4,8 @@ Usage:
     python benchmarks/embedded_run.py df089e2 HEAD
 
 Each commit is cloned and run from nothing by `dvc repro`, in the environment of this call. Writes
-results/embedded-run.json: a row per stage of today, null where a commit has it not, and one for the whole of `dvc repro`.
+results/embedded-run.json: a row per stage of today, null where a commit does not have it, and one for the whole of
+`dvc repro`.
 """
 
 import os
