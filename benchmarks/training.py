@@ -1,10 +1,11 @@
 """What a step of each training method costs, beside the bare gradient calls that it cannot do without.
 
 Usage:
-    python benchmarks/training.py [--architecture srn] [--steps 40] [--repeats 3]
+    python benchmarks/training.py [--architecture srn] [--gradients 120] [--repeats 3] [METHOD ...]
 
-Rows of results/training.json are written as they are measured. Methods and bare calls take turns on the same images of
-noise, and the fastest of the repeats counts. `share_of_bare` is bare time by training time.
+Rows of results/training.json are written as they are measured. A step is what three epochs take longer than one, so
+that nothing counts that is done once. Trainings and bare calls take turns on the same images of noise, and the fastest
+of the repeats counts. `share_of_bare` is bare time by training time. bfloat16 is measured where the processor has it.
 """
 
 import time
@@ -27,30 +28,26 @@ BATCH, SHAPE, CLASSES = 128, (32, 32, 3), 43
 GRADIENTS = {"standard": 1, "n_fgsm": 2, "fgsm_ep": 2, "fgsm_pgi": 3, "pgd": 11, "trades": 12}  # each step's
 
 
-def training(architecture: str, method: str, precision: Precision, steps: int) -> float:
-    """Return the seconds of one step, from trainings of three epochs and of one."""
+def training(architecture: str, method: str, precision: Precision, steps: int, epochs: int) -> float:
+    """Return the seconds of a training."""
     from robust_distillation.classifiers.training import one_hot, train_classifier
 
     rng = np.random.default_rng(0)
     images = rng.random((BATCH * steps, *SHAPE), dtype=np.float32)
     targets = one_hot(rng.integers(0, CLASSES, len(images)), CLASSES)
-
-    def run(epochs: int) -> float:
-        settings = Training(
-            method=method,
-            architecture=architecture,
-            epochs=epochs,
-            batch_size=BATCH,
-            optimizer="sgd",
-            learning_rate=0.01,
-            precision=precision,
-            seed=1,
-        )
-        start = time.perf_counter()
-        train_classifier(images, targets, settings, validation=(images[:2], targets[:2]))
-        return time.perf_counter() - start
-
-    return (run(3) - run(1)) / (2 * steps)
+    settings = Training(
+        method=method,
+        architecture=architecture,
+        epochs=epochs,
+        batch_size=BATCH,
+        optimizer="sgd",
+        learning_rate=0.01,
+        precision=precision,
+        seed=1,
+    )
+    start = time.perf_counter()
+    train_classifier(images, targets, settings, validation=(images[:2], targets[:2]))
+    return time.perf_counter() - start
 
 
 def bare(architecture: str, gradients: int, precision: Precision, steps: int) -> float:
@@ -87,22 +84,29 @@ def bare(architecture: str, gradients: int, precision: Precision, steps: int) ->
 
 
 @click.command()
+@click.argument("methods", nargs=-1, metavar="[METHOD ...]")
 @click.option("--architecture", default="srn", show_default=True)
-@click.option("--steps", default=40, show_default=True)
+@click.option("--gradients", default=120, show_default=True, help="Of an epoch; pgd makes fewer steps of them.")
 @click.option("--repeats", default=3, show_default=True)
-def main(architecture: str, steps: int, repeats: int) -> None:
-    """Measure all methods."""
+def main(methods: tuple[str, ...], architecture: str, gradients: int, repeats: int) -> None:
+    """Measure methods, all by default, and `standard` first."""
+    from robust_distillation.classifiers.training import has_bfloat16
+
     rows: list[dict[str, Any]] = []
     standard: dict[str, float] = {}
-    for precision, method in product(get_args(Precision), GRADIENTS):
-        pairs = [
+    asked = [method for method in GRADIENTS if method == "standard" or not methods or method in methods]
+    for precision, method in product(get_args(Precision) if has_bfloat16() else ("float32",), asked):
+        steps = gradients // GRADIENTS[method]
+        triples = [
             (
-                training(architecture, method, precision, steps),
+                training(architecture, method, precision, steps, epochs=1),
+                training(architecture, method, precision, steps, epochs=3),
                 bare(architecture, GRADIENTS[method], precision, steps),
             )
             for _ in range(repeats)
         ]
-        trained, least = (min(times) for times in zip(*pairs, strict=True))
+        one, three, least = (min(times) for times in zip(*triples, strict=True))
+        trained = (three - one) / (2 * steps)
         rows.append(
             {
                 "method": method,
@@ -114,7 +118,8 @@ def main(architecture: str, steps: int, repeats: int) -> None:
                 "standard_epochs": round(trained / standard.setdefault(precision, trained), 2),
             }
         )
-        command = f"python benchmarks/training.py --architecture {architecture} --steps {steps} --repeats {repeats}"
+        options = f"--architecture {architecture} --gradients {gradients} --repeats {repeats}"
+        command = " ".join(["python benchmarks/training.py", options, *methods])
         write_json(RESULTS, {"rows": rows, "command": command, "commit": git("rev-parse", "HEAD")})
 
 

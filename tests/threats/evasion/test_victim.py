@@ -8,6 +8,8 @@ from keras import layers
 
 from robust_distillation.errors import InputError
 from robust_distillation.threats.evasion.acceleration import accelerated, folded
+from robust_distillation.threats.evasion.apgd import APGD
+from robust_distillation.threats.evasion.deepfool import DeepFool
 from robust_distillation.threats.evasion.sign import FGSM, IFGSM, PGD
 from robust_distillation.threats.evasion.victim import UnreliableWarning, Victim, bpda
 
@@ -243,3 +245,19 @@ def test_a_goal_needs_a_refusal(problem, goal):
     with pytest.raises(InputError, match="give its refusal, or leave the goal out"):
         Victim(problem.model, goal=goal)
     Victim(problem.model, goal=goal, refusal=lambda images: tf.reduce_mean(images, (1, 2, 3)))
+
+
+def test_a_model_is_traced_once_for_all_attacks(problem):
+    traced = []
+
+    def model(images):
+        traced.append(images.shape)
+        return problem.model(images)
+
+    victim = Victim(model)
+    attacks = FGSM(), APGD(steps=2), APGD(steps=2, loss="dlr"), DeepFool(steps=2)
+    for attack in attacks:
+        attack(victim, problem.images, problem.labels, epsilon=0.1)
+        victim.fooled(problem.images, problem.labels)
+    eagerly = [shape for shape in traced if shape[0] is not None]
+    assert (len(traced), len(eagerly)) == (2, 1)

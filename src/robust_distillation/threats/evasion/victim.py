@@ -90,9 +90,17 @@ class Victim:
         self.stand_in = stand_in
         self.n_classes = 0
         self._graphs: dict[Any, Callable[..., Any]] = {}
+        self._pass = tf.function(self._logits)
 
     def logits(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Return logits / temperature of one pass, refusal included, inside a graph."""
+        """Return logits / temperature of one pass, refusal included, inside a graph.
+
+        A function of its own, which all graphs call: it is traced, and differentiated, once.
+        """
+        logits: tf.Tensor = self._pass(images, tf.cast(labels, tf.int32))
+        return logits
+
+    def _logits(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         outputs, margins = self.outputs(images)
         logits = tf.cast(outputs, tf.float32) / self.temperature
         if margins is None:
@@ -139,7 +147,6 @@ class Victim:
     def _one_gradient(
         self, images: tf.Tensor, labels: tf.Tensor, loss: Loss, aims: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        @in_own_graph
         def differentiate(
             images: tf.Tensor, labels: tf.Tensor, aims: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -154,7 +161,10 @@ class Victim:
                 )
             return values, logits, gradient
 
-        return differentiate(images, labels, aims)
+        # Nothing in it needs AutoGraph, which would parse its source again for each attack.
+        graph = in_own_graph(tf.autograph.experimental.do_not_convert(differentiate))
+        found: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = graph(images, labels, aims)
+        return found
 
     def run(self, key: Any, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call `function` as a graph, which is traced once for this victim and this hashable key.
