@@ -84,7 +84,7 @@ def bare(architecture: str, gradients: int, precision: Precision, steps: int) ->
 
 
 @click.command()
-@click.argument("methods", nargs=-1, metavar="[METHOD ...]")
+@click.argument("methods", nargs=-1, type=click.Choice(list(GRADIENTS)), metavar="[METHOD ...]")
 @click.option("--architecture", default="srn", show_default=True)
 @click.option("--gradients", default=120, show_default=True, help="Of an epoch; pgd makes fewer steps of them.")
 @click.option("--repeats", default=3, show_default=True)
