@@ -1,7 +1,7 @@
 """Time the default run stage by stage at two commits, one after the other on this machine.
 
 Usage:
-    python benchmarks/embedded_run.py df089e2 HEAD
+    python benchmarks/embedded_run.py f3af1be HEAD
 
 Each commit is cloned and run from nothing by `dvc repro`, in the environment of this call. Writes
 results/embedded-run.json: a row per stage of today, null where a commit does not have it, and one for the whole of

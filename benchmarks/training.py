@@ -86,7 +86,13 @@ def bare(architecture: str, gradients: int, precision: Precision, steps: int) ->
 @click.command()
 @click.argument("methods", nargs=-1, type=click.Choice(list(GRADIENTS)), metavar="[METHOD ...]")
 @click.option("--architecture", default="srn", show_default=True)
-@click.option("--gradients", default=120, show_default=True, help="Of an epoch; pgd makes fewer steps of them.")
+@click.option(
+    "--gradients",
+    type=click.IntRange(min=max(GRADIENTS.values())),
+    default=120,
+    show_default=True,
+    help="Of an epoch: the more a method's step takes, the fewer steps it makes.",
+)
 @click.option("--repeats", default=3, show_default=True)
 def main(methods: tuple[str, ...], architecture: str, gradients: int, repeats: int) -> None:
     """Measure methods, all by default, and `standard` first."""

@@ -55,7 +55,8 @@ def test_each_has_a_card_that_says_what_it_is(name):
 
 
 def test_what_is_not_there_is_refused():
-    with pytest.raises(InputError, match="pretrained nonsense: there is none; choose one of gtsrb-published"):
+    names = "gtsrb-published, gtsrb-student, gtsrb-undefended"
+    with pytest.raises(InputError, match=f"pretrained nonsense: there is none; choose one of {names}$"):
         load_pretrained("nonsense")
 
 
