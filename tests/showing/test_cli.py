@@ -44,7 +44,7 @@ def test_any_keras_file_will_do(sign, tmp_path):
     ("arguments", "said"),
     [
         (["--label", "43"], "0 to 42"),
-        (["--model", "nothing"], "choose one of gtsrb-student"),
+        (["--model", "nothing"], "choose one of gtsrb-published, gtsrb-student"),
         (["--epsilon", "9"], "8 of 255"),
         (["--epsilon", "8/255", "--epsilon", "8/255"], "twice"),
     ],

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from robust_distillation.cli import main
-from robust_distillation.pretrained import CARD, FOLDER, load_pretrained
+from robust_distillation.pretrained import CARD, FOLDER, load_pretrained, pretrained_names
 from robust_distillation.tracking import store
 
 NAME = "gtsrb-student"
@@ -43,4 +43,4 @@ def test_an_unknown_one_is_one_line(empty):
     refused = CliRunner().invoke(main, ["register-pretrained", "nonsense"])
     assert refused.exit_code == 1
     assert refused.stderr.count("\n") == 1
-    assert f"pretrained nonsense: there is none; choose one of {NAME}" in refused.stderr
+    assert f"pretrained nonsense: there is none; choose one of {', '.join(pretrained_names())}" in refused.stderr
