@@ -21,7 +21,7 @@ NOISE = Pool(
     validation=(RNG.random((10, 8, 8, 1), np.float32), RNG.integers(0, 3, 10)),
     classes=Classes(ids=[0, 1, 2], names=["a", "b", "c"], mirror=[]),
 )
-NETWORK = {"architecture": "cnn", "epochs": 40, "batch_size": 16, "learning_rate": 0.003}
+NETWORK = {"architecture": "cnn", "epochs": 20, "batch_size": 16, "learning_rate": 0.006}
 MILD = Adversary(epsilon=0.01, steps=2)
 METHODS = Methods(
     teacher=Teacher(**NETWORK, method="n_fgsm", temperature=2.0, adversary=MILD, seed=1),
