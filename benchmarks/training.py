@@ -1,11 +1,12 @@
 """What a step of each training method costs, beside the bare gradient calls that it cannot do without.
 
 Usage:
-    python benchmarks/training.py [--architecture srn] [--gradients 120] [--repeats 3] [METHOD ...]
+    python benchmarks/training.py [--architecture srn] [--gradients 60] [--rounds 9] [METHOD ...]
 
-Rows of results/training.json are written as they are measured. A step is what three epochs take longer than one, so
-that nothing counts that is done once. Trainings and bare calls take turns on the same images of noise, and the fastest
-of the repeats counts. `share_of_bare` is bare time by training time. bfloat16 is measured where the processor has it.
+Rows of results/training.json are written as they are measured. Each epoch of a training on images of noise takes turns
+with as many bare calls, and with single gradients, for a machine's speed drifts within minutes by more than what is
+looked for: ratios are of neighbours, and the median of the rounds counts, less the first, which traces. The ratio to
+an epoch of `standard` goes by the single gradients. bfloat16 is measured where the processor has it.
 """
 
 import time
@@ -13,11 +14,13 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
+from unittest import mock
 
 import click
 import numpy as np
 from pipeline import git
 
+from robust_distillation.arrays import Array
 from robust_distillation.classifiers import ARCHITECTURES
 from robust_distillation.classifiers.settings import Training
 from robust_distillation.files import write_json
@@ -26,32 +29,59 @@ from robust_distillation.settings import Precision
 RESULTS = Path("results/training.json")
 BATCH, SHAPE, CLASSES = 128, (32, 32, 3), 43
 GRADIENTS = {"standard": 1, "n_fgsm": 2, "fgsm_ep": 2, "fgsm_pgi": 3, "pgd": 11, "trades": 12}  # each step's
+SINGLE = 20  # gradients that a round is compared with
 
 
-def training(architecture: str, method: str, precision: Precision, steps: int, epochs: int) -> float:
-    """Return the seconds of a training."""
-    from robust_distillation.classifiers.training import one_hot, train_classifier
+def measured(architecture: str, method: str, precision: Precision, steps: int, rounds: int) -> Array:
+    """Return by round (R, 3) the seconds of a training step, of its bare gradient calls and of a single one."""
+    import keras
+
+    from robust_distillation.classifiers import training
 
     rng = np.random.default_rng(0)
     images = rng.random((BATCH * steps, *SHAPE), dtype=np.float32)
-    targets = one_hot(rng.integers(0, CLASSES, len(images)), CLASSES)
+    targets = training.one_hot(rng.integers(0, CLASSES, len(images)), CLASSES)
     settings = Training(
         method=method,
         architecture=architecture,
-        epochs=epochs,
+        epochs=rounds + 1,
         batch_size=BATCH,
         optimizer="sgd",
         learning_rate=0.01,
         precision=precision,
         seed=1,
     )
+    calls, single = bare(architecture, GRADIENTS[method], precision), bare(architecture, 1, precision)
+    found: list[tuple[float, float, float]] = []
+
+    class Clock(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+        def __init__(self, **_: Any) -> None:
+            super().__init__()
+            self.start = 0.0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            step = (time.perf_counter() - self.start) / steps
+            found.append((step, seconds(calls, steps), seconds(single, SINGLE)))
+            click.echo(f"{method}: " + ", ".join(f"{1000 * value:.0f}" for value in found[-1]) + " ms")
+
+    with mock.patch.object(training, "TqdmCallback", Clock):
+        training.train_classifier(images, targets, settings, validation=(images[:2], targets[:2]))
+    return np.array(found[1:])
+
+
+def seconds(call: Callable[[], Any], times: int) -> float:
+    """Return what a call takes."""
     start = time.perf_counter()
-    train_classifier(images, targets, settings, validation=(images[:2], targets[:2]))
-    return time.perf_counter() - start
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - start) / times
 
 
-def bare(architecture: str, gradients: int, precision: Precision, steps: int) -> float:
-    """Return the seconds of one gradient by the weights and the others by the images."""
+def bare(architecture: str, gradients: int, precision: Precision) -> Callable[[], Any]:
+    """Return a call of one gradient by the weights and the others by the images, traced already."""
     import keras
     import tensorflow as tf
 
@@ -77,24 +107,21 @@ def bare(architecture: str, gradients: int, precision: Precision, steps: int) ->
     call: Callable[[Any], Any] = tf.function(step)
     with computed_in(precision):
         call(images)
-    start = time.perf_counter()
-    for _ in range(steps):
-        call(images)
-    return (time.perf_counter() - start) / steps
+    return lambda: call(images)
 
 
 @click.command()
 @click.argument("methods", nargs=-1, type=click.Choice(list(GRADIENTS)), metavar="[METHOD ...]")
-@click.option("--architecture", default="srn", show_default=True)
+@click.option("--architecture", type=click.Choice(list(ARCHITECTURES)), default="srn", show_default=True)
 @click.option(
     "--gradients",
     type=click.IntRange(min=max(GRADIENTS.values())),
-    default=120,
+    default=60,
     show_default=True,
     help="Of an epoch: the more a method's step takes, the fewer steps it makes.",
 )
-@click.option("--repeats", default=3, show_default=True)
-def main(methods: tuple[str, ...], architecture: str, gradients: int, repeats: int) -> None:
+@click.option("--rounds", type=click.IntRange(min=1), default=9, show_default=True)
+def main(methods: tuple[str, ...], architecture: str, gradients: int, rounds: int) -> None:
     """Measure methods, all by default, and `standard` first."""
     from robust_distillation.classifiers.training import has_bfloat16
 
@@ -102,29 +129,20 @@ def main(methods: tuple[str, ...], architecture: str, gradients: int, repeats: i
     standard: dict[str, float] = {}
     asked = [method for method in GRADIENTS if method == "standard" or not methods or method in methods]
     for precision, method in product(get_args(Precision) if has_bfloat16() else ("float32",), asked):
-        steps = gradients // GRADIENTS[method]
-        triples = [
-            (
-                training(architecture, method, precision, steps, epochs=1),
-                training(architecture, method, precision, steps, epochs=3),
-                bare(architecture, GRADIENTS[method], precision, steps),
-            )
-            for _ in range(repeats)
-        ]
-        one, three, least = (min(times) for times in zip(*triples, strict=True))
-        trained = (three - one) / (2 * steps)
+        step, least, single = measured(architecture, method, precision, gradients // GRADIENTS[method], rounds).T
+        singles = float(np.median(step / single))
         rows.append(
             {
                 "method": method,
                 "architecture": architecture,
                 "precision": precision,
-                "milliseconds": round(1000 * trained, 1),
-                "bare_milliseconds": round(1000 * least, 1),
-                "share_of_bare": round(least / trained, 3),
-                "standard_epochs": round(trained / standard.setdefault(precision, trained), 2),
+                "milliseconds": round(1000 * float(np.median(step)), 1),
+                "bare_milliseconds": round(1000 * float(np.median(least)), 1),
+                "share_of_bare": round(float(np.median(least / step)), 3),
+                "standard_epochs": round(singles / standard.setdefault(precision, singles), 2),
             }
         )
-        options = f"--architecture {architecture} --gradients {gradients} --repeats {repeats}"
+        options = f"--architecture {architecture} --gradients {gradients} --rounds {rounds}"
         command = " ".join(["python benchmarks/training.py", options, *methods])
         write_json(RESULTS, {"rows": rows, "command": command, "commit": git("rev-parse", "HEAD")})
 
