@@ -20,7 +20,9 @@ from robust_distillation.classifiers.training import (
     predict_logits,
     shuffled_batches,
     train_classifier,
+    whole_batches,
 )
+from robust_distillation.defences.autoencoder import flipped_batches
 from robust_distillation.errors import InputError
 
 CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
@@ -81,6 +83,18 @@ def test_every_epoch_has_each_row_once_with_its_target_in_an_order_of_its_own():
     assert all((target == 2 * image).all() for image, target in first.as_numpy_iterator())
     assert not np.array_equal(orders[0], orders[1])
     np.testing.assert_array_equal(orders[0], orders[2])
+
+
+def test_no_batches_wait_for_a_tuner_between_epochs():
+    images, orders = np.zeros((6, 4, 4, 1), np.float32), np.arange(6, dtype=np.int32)[None]
+    epoch = tf.Variable(0, dtype=tf.int64)
+    for batches in (
+        batches_of_epoch((images, images), orders, 2, epoch),
+        shuffled_batches((images, images), 2, seed=1),
+        whole_batches((images, images)),
+        flipped_batches((images, images), 2, seed=1),
+    ):
+        assert batches.options().autotune.enabled is False
 
 
 def test_evaluate_divides_logits_by_the_temperature(problem):

@@ -335,7 +335,7 @@ def batches_of_epoch(arrays: Sequence[Array], orders: Array, size: int, epoch: t
     with tf.device(HOST):
         whole, taken = [tf.constant(array) for array in arrays], tf.constant(orders)
     parts = tf.data.Dataset.from_tensors(0).flat_map(lambda _: _parts(taken[epoch.read_value()], size))
-    return parts.map(lambda rows: (*(tf.gather(array, rows) for array in whole), rows)).prefetch(STEPS_AT_ONCE)
+    return _untuned(parts.map(lambda rows: (*(tf.gather(array, rows) for array in whole), rows)))
 
 
 def shuffled_batches(arrays: Sequence[Array], size: int, seed: int) -> tf.data.Dataset:
@@ -348,7 +348,18 @@ def shuffled_batches(arrays: Sequence[Array], size: int, seed: int) -> tf.data.D
     count = len(arrays[0])
     orders = tf.data.Dataset.range(count).shuffle(count, seed=seed).batch(count)
     parts = orders.flat_map(lambda order: _parts(order, size))
-    return parts.map(lambda rows: tuple(tf.gather(array, rows) for array in whole)).prefetch(STEPS_AT_ONCE)
+    return _untuned(parts.map(lambda rows: tuple(tf.gather(array, rows) for array in whole)))
+
+
+def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Return batches that are made ahead, by as many as steps are taken at once.
+
+    Nothing in them is left to tune, and TensorFlow's tuner often misses that an epoch has ended: then the next one
+    begins only when the tuner's sleep is over, which is as long as the epoch was.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(STEPS_AT_ONCE).with_options(options)
 
 
 def _parts(rows: tf.Tensor, size: int) -> tf.data.Dataset:
@@ -362,7 +373,7 @@ def _parts(rows: tf.Tensor, size: int) -> tf.data.Dataset:
 
 def whole_batches(arrays: Sequence[Array]) -> tf.data.Dataset:
     """Return large batches of the rows of several arrays (N, ...) side by side, in their order, to judge a model by."""
-    return tf.data.Dataset.from_tensor_slices(tuple(arrays)).batch(PREDICTED_AT_ONCE)
+    return _untuned(tf.data.Dataset.from_tensor_slices(tuple(arrays)).batch(PREDICTED_AT_ONCE))
 
 
 def one_hot(labels: Array, n_classes: int) -> Array:
