@@ -43,6 +43,7 @@ SMALL = {
         "attacks": ["fgsm"],
         "adaptive": ["pgd"],
         "draws": 2,
+        "l2": [0.5],
     },
     "privacy": {"models": ["undefended", "student"], "images": 40, "networks": 3, "network": {"epochs": 1}, "draws": 2},
     "robustness": {"attacks": ["fgsm", "pgd"], "epsilons": ["4/255", "8/255"], "steps": 20, "queries": 10},

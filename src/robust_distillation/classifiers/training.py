@@ -335,7 +335,8 @@ def batches_of_epoch(arrays: Sequence[Array], orders: Array, size: int, epoch: t
     with tf.device(HOST):
         whole, taken = [tf.constant(array) for array in arrays], tf.constant(orders)
     parts = tf.data.Dataset.from_tensors(0).flat_map(lambda _: _parts(taken[epoch.read_value()], size))
-    return _untuned(parts.map(lambda rows: (*(tf.gather(array, rows) for array in whole), rows)))
+    batches = parts.map(lambda rows: (*(tf.gather(array, rows) for array in whole), rows))
+    return _untuned(batches.prefetch(STEPS_AT_ONCE))
 
 
 def shuffled_batches(arrays: Sequence[Array], size: int, seed: int) -> tf.data.Dataset:
@@ -348,18 +349,19 @@ def shuffled_batches(arrays: Sequence[Array], size: int, seed: int) -> tf.data.D
     count = len(arrays[0])
     orders = tf.data.Dataset.range(count).shuffle(count, seed=seed).batch(count)
     parts = orders.flat_map(lambda order: _parts(order, size))
-    return _untuned(parts.map(lambda rows: tuple(tf.gather(array, rows) for array in whole)))
+    batches = parts.map(lambda rows: tuple(tf.gather(array, rows) for array in whole))
+    return _untuned(batches.prefetch(STEPS_AT_ONCE))
 
 
 def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Return batches that are made ahead, by as many as steps are taken at once.
+    """Return the same batches without TensorFlow's tuner, for nothing in them is left to tune.
 
-    Nothing in them is left to tune, and TensorFlow's tuner often misses that an epoch has ended: then the next one
-    begins only when the tuner's sleep is over, which is as long as the epoch was.
+    It often misses that an epoch has ended: then the next one begins only when the tuner's sleep is over, which may be
+    as long as the epoch was.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
-    return batches.prefetch(STEPS_AT_ONCE).with_options(options)
+    return batches.with_options(options)
 
 
 def _parts(rows: tf.Tensor, size: int) -> tf.data.Dataset:
