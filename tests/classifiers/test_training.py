@@ -59,6 +59,7 @@ def test_an_architecture_of_a_users_own_that_gives_no_logits_is_refused(tmp_path
     assert str(refused.value) == f"architecture {module}:net {message}"
 
 
+@pytest.mark.filterwarnings("error:Your input ran out of data")
 def test_training_learns_at_a_high_temperature_and_repeats(problem):
     settings = Training(architecture="lenet", epochs=20, batch_size=16, learning_rate=0.003, seed=1)
     targets = one_hot(problem.labels, 4)

@@ -203,7 +203,7 @@ class _Trainer(keras.Model):  # type: ignore[misc]  # Keras has no types
         self.teacher = teacher
         self.varied = settings.augmentation != Augmentation()
         self.method = METHODS[settings.method](settings, temperature, shape)
-        self.total_steps = settings.epochs * -(-per_epoch // settings.batch_size)
+        self.total_steps = settings.epochs * _steps(per_epoch, settings.batch_size)
         self.counts = tf.constant(class_weights(labels) if settings.class_balance else np.ones(labels.shape[1], "f"))
         self.kept = model
         if settings.average:
@@ -336,7 +336,7 @@ def batches_of_epoch(arrays: Sequence[Array], orders: Array, size: int, epoch: t
         whole, taken = [tf.constant(array) for array in arrays], tf.constant(orders)
     parts = tf.data.Dataset.from_tensors(0).flat_map(lambda _: _parts(taken[epoch.read_value()], size))
     batches = parts.map(lambda rows: (*(tf.gather(array, rows) for array in whole), rows))
-    return _untuned(batches.prefetch(STEPS_AT_ONCE))
+    return _fed(batches, _steps(orders.shape[1], size))
 
 
 def shuffled_batches(arrays: Sequence[Array], size: int, seed: int) -> tf.data.Dataset:
@@ -350,7 +350,12 @@ def shuffled_batches(arrays: Sequence[Array], size: int, seed: int) -> tf.data.D
     orders = tf.data.Dataset.range(count).shuffle(count, seed=seed).batch(count)
     parts = orders.flat_map(lambda order: _parts(order, size))
     batches = parts.map(lambda rows: tuple(tf.gather(array, rows) for array in whole))
-    return _untuned(batches.prefetch(STEPS_AT_ONCE))
+    return _fed(batches, _steps(count, size))
+
+
+def _fed(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:
+    """Return the same batches, made ahead; told how many there are, Keras does not warn that they end."""
+    return _untuned(batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(STEPS_AT_ONCE))
 
 
 def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -367,14 +372,19 @@ def _untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
 def _parts(rows: tf.Tensor, size: int) -> tf.data.Dataset:
     """Part rows (N,) by `size` at most, alike but for a row, for few images tear batch normalisation apart."""
     count = tf.size(rows, tf.int64)
-    parts = -(-count // size)
+    parts = _steps(count, size)
     return tf.data.Dataset.range(parts).map(
         lambda number: rows[number * count // parts : (number + 1) * count // parts]
     )
 
 
+def _steps(rows: Any, size: int) -> Any:
+    """Return how many batches of `size` at most as many rows make, be these an int or a tensor."""
+    return -(-rows // size)
+
+
 def whole_batches(arrays: Sequence[Array]) -> tf.data.Dataset:
-    """Return large batches of the rows of several arrays (N, ...) side by side, in their order, to judge a model by."""
+    """Return large batches of the rows of several arrays (N, ...) side by side, in their order."""
     return _untuned(tf.data.Dataset.from_tensor_slices(tuple(arrays)).batch(PREDICTED_AT_ONCE))
 
 
@@ -388,11 +398,11 @@ def one_hot(labels: Array, n_classes: int) -> Array:
     return np.eye(n_classes, dtype=np.float32)[labels]
 
 
-def predict_logits(model: keras.Model, images: Array, batch_size: int = PREDICTED_AT_ONCE) -> Array:
+def predict_logits(model: keras.Model, images: Array) -> Array:
     """Return logits (N, K) of float32 images (N, H, W, C) in [0, 1]."""
     if not len(images):
         return np.zeros((0, *model.output_shape[1:]), np.float32)
-    logits: Array = model.predict(images, batch_size=batch_size, verbose=0)
+    logits: Array = model.predict(whole_batches((images,)), verbose=0)
     return logits
 
 

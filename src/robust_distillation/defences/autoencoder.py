@@ -14,7 +14,6 @@ from pydantic.dataclasses import dataclass
 
 from robust_distillation.arrays import Array
 from robust_distillation.classifiers.training import (
-    PREDICTED_AT_ONCE,
     STEPS_AT_ONCE,
     History,
     seed_everything,
@@ -224,11 +223,11 @@ def mean_squared_error(model: keras.Model, pairs: Pairs) -> float:
     return float(np.mean(np.square(reconstruct(model, distorted) - clean), dtype=np.float64))
 
 
-def reconstruct(model: keras.Model, images: Array, batch_size: int = PREDICTED_AT_ONCE) -> Array:
+def reconstruct(model: keras.Model, images: Array) -> Array:
     """Return the reconstructions of float32 images (N, H, W, C) in [0, 1], of the same shape and range."""
     if not len(images):
         return images
-    reconstructions: Array = model.predict(images, batch_size=batch_size, verbose=0)
+    reconstructions: Array = model.predict(whole_batches((images,)), verbose=0)
     return reconstructions
 
 
