@@ -69,7 +69,7 @@ def poisoned(problem, other_problem):
 @pytest.fixture(scope="module")
 def fitted(problem, poisoned, settings):
     models = Models(autoencoder=problem.model, probe=problem.model)
-    return Residual.fit(poisoned[0], image_set(120, seed=2), models, settings)
+    return Residual.fit(poisoned[0], image_set(COUNT, seed=2), models, settings)
 
 
 def test_poison_that_was_never_among_the_twins_is_found(fitted, poisoned):
@@ -137,7 +137,7 @@ def test_batches_are_turned_as_a_whole_and_by_the_seed_alone():
 
 def test_twins_are_near_and_mislead_the_probe(problem):
     clean = image_set(200, seed=5)
-    made = twins(clean.features, clean.labels, problem.model, seed=1)
+    made, _ = twins(clean.features, clean.labels, problem.model, seed=1)
     change = np.abs(made.astype(int) - clean.features).max(axis=(1, 2, 3))
     assert (change > 0).mean() > 0.9
     assert np.median(change) <= 10
@@ -149,14 +149,33 @@ def test_twins_are_near_and_mislead_the_probe(problem):
     assert right(made) < right(clean.features)
 
 
+def test_about_half_of_the_twins_have_a_change_that_lasts_and_theirs_is_the_larger(problem):
+    clean = image_set(200, seed=5)
+    made, lasting = twins(clean.features, clean.labels, problem.model, seed=1)
+    change = np.square(made.astype(float) - clean.features).sum(axis=(1, 2, 3))
+    assert 0.45 < lasting.mean() < 0.7
+    assert np.median(change[lasting]) > 4 * np.median(change[~lasting])
+
+
 def test_a_half_is_altered_and_the_rest_is_as_it_was():
-    features = image_set(300, seed=6).features
-    made = altered(features, seed=2)
-    changed = (made != features).any(axis=(1, 2, 3))
-    assert 0.4 < changed.mean() < 0.6
-    np.testing.assert_array_equal(altered(features, seed=2), made)
-    grey = altered(features[..., :1], seed=2)
+    features, every = image_set(300, seed=6).features, np.ones(300, bool)
+    made = altered(features, every, seed=2)
+    assert 0.4 < differing(made, features).mean() < 0.6
+    np.testing.assert_array_equal(altered(features, every, seed=2), made)
+    grey = altered(features[..., :1], every, seed=2)
     assert grey.shape == (300, 12, 12, 1)
+
+
+@pytest.mark.parametrize(("count", "share"), [(200, 0.5), (90, 0.3)])
+def test_who_is_altered_is_among_those_that_may_be(count, share):
+    features, among = image_set(300, seed=6).features, np.arange(300) < count
+    changed = differing(altered(features, among, seed=2), features)
+    assert not (changed & ~among).any()
+    assert changed.mean() == pytest.approx(share, abs=0.07)
+
+
+def differing(images, others):
+    return (images != others).any(axis=(1, 2, 3))
 
 
 def test_jpeg_loses_more_at_a_lower_quality():

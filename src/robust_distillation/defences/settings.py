@@ -77,7 +77,7 @@ class Residual:
     """
 
     smooth: Literal["mean", "reconstruction"] = "mean"
-    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (800, 800, 1000)
+    steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (800, 800, 2000)
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.12
     batch_size: Count = 128
     learning_rate: Annotated[float, Field(gt=0)] = 0.002

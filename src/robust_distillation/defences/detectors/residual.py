@@ -68,8 +68,9 @@ class Residual:
         networks: dict[str, keras.Model] = {}
         for number, steps in enumerate(chosen.steps):
             seed = chosen.seed + 10 * number
-            made = altered(twins(train.features, train.labels, models.probe, seed=seed), seed=seed + 1)
-            came = altered(train.features, seed=seed + 2)
+            made, lasting = twins(train.features, train.labels, models.probe, seed=seed)
+            made = altered(made, lasting, seed=seed + 1)
+            came = altered(train.features, np.ones(len(train), bool), seed=seed + 2)
             for fold, name in enumerate(FOLDS):
                 rows = kept & (fold_of != fold)
                 networks[name] = trained(
